@@ -1,0 +1,45 @@
+"""Packaging: everything is read from settings.ini."""
+from configparser import ConfigParser
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+config = ConfigParser(delimiters=["="], interpolation=None)
+config.read(here / "settings.ini", encoding="utf-8")
+cfg = config["DEFAULT"]
+
+
+def lines(key):
+    "The non-empty lines of a settings.ini value."
+    return [line.strip() for line in cfg.get(key, "").splitlines() if line.strip()]
+
+
+extras = {name: lines(f"{name}_requirements") for name in ("dicom", "lab", "dev")}
+extras["all"] = sorted({r for group in extras.values() for r in group})
+
+setup(
+    name=cfg["lib_name"],
+    version=cfg["version"],
+    description=cfg["description"],
+    long_description=(here / "README.md").read_text(encoding="utf-8") if (here / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    author=cfg["author"],
+    author_email=cfg["author_email"],
+    url=f"https://github.com/{cfg['user']}/{cfg['repo']}",
+    license="Apache-2.0",
+    keywords=cfg["keywords"].split(),
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
+    ],
+    packages=find_packages(include=["chexnet_nb", "chexnet_nb.*"]),
+    include_package_data=True,
+    python_requires=f">={cfg['min_python']}",
+    install_requires=lines("requirements"),
+    extras_require=extras,
+    entry_points={"console_scripts": lines("console_scripts"), "nbdev": ["chexnet_nb=chexnet_nb._modidx:d"]},
+    zip_safe=False,
+)
