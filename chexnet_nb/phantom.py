@@ -7,8 +7,8 @@ __all__ = ['DRAWING', 'CM', 'PATIENT', 'VISIT', 'SIGNS', 'MARKER', 'LABELS', 'CH
            'dome', 'lung', 'heart_frame', 'heart', 'mediastinum', 'ribs', 'spine', 'shoulders', 'body', 'vessels',
            'cloud', 'render', 'pixels', 'plant', 'some_lung', 'place', 'cardiomegaly', 'emphysema', 'atelectasis',
            'effusion', 'pneumothorax', 'pleural_thickening', 'nodule', 'mass', 'infiltration', 'pneumonia',
-           'consolidation', 'edema', 'fibrosis', 'hernia', 'findings_of', 'draw', 'sample_patients', 'split_lists',
-           'is_phantom', 'write_phantom']
+           'consolidation', 'edema', 'fibrosis', 'hernia', 'findings_of', 'draw', 'with_finding', 'examples',
+           'sample_patients', 'split_lists', 'is_phantom', 'write_phantom']
 
 # %% ../nbs/04_phantom.ipynb #e38531a6
 import json
@@ -26,7 +26,7 @@ from PIL import Image, ImageDraw
 from tqdm.auto import tqdm
 
 from .core import BadInput, atomic_path, fingerprint, some
-from .labels import BOX_FILE, FINDINGS, read_labels
+from .labels import BOX_FILE, FINDINGS, NO_FINDING, read_labels
 
 # %% ../nbs/04_phantom.ipynb #13a3f1d0
 DRAWING = 1 # Version of the drawing: raised whenever the same seed would give other pixels
@@ -275,7 +275,7 @@ def render(
     out = body(c) + .45*core - .84*a.lucency*airy + ribs(c) + spine(c) + shoulders(c) + c.extra
     out += a.vessels*.34*a.marks*vessels(c)*airy*getattr(c, "marked", 1.)
     rng = stream(a.seed, "noise", a.image)
-    out += .035*cloud(rng, out.shape, 9) + .02*cloud(rng, out.shape, 40)*airy
+    out += .035*cloud(rng, out.shape, 9)*np.clip(out, 0, 1) + .02*cloud(rng, out.shape, 40)*airy
     film = 1 - np.exp(-a.exposure*np.clip(out, 0, None))
     grain = rng.standard_normal(out.shape, dtype=np.float32) + 1.5*cloud(rng, out.shape, max(c.size//2, 8))
     return np.clip(255*(film + a.noise*grain*(.4+film)), 0, 255).astype(np.uint8)
@@ -337,7 +337,7 @@ def cardiomegaly(c, rng):
 
 def emphysema(c, rng):
     "Emphysema: hyperlucent, overinflated lungs, few vessels, flattened low diaphragm, narrow heart (Hansell 2008, emphysema)."
-    a, much = c.a, rng.uniform(.45, 1)
+    a, much = c.a, rng.uniform(.3, 1)
     a.dome *= 1 - .55*much
     a.base, a.heart = a.base + .05*much, a.heart - .07*much
     a.lucency, a.marks = 1 + .13*much, 1 - .55*much
@@ -366,9 +366,9 @@ def effusion(c, rng):
     "Pleural effusion: opacity that fills the costophrenic angle under a meniscus, higher at the wall (Hansell 2008; Felson)."
     l = some_lung(c, rng)
     d = np.clip(c.lateral(l.side)/c.a.half, 0, 1)
-    level = c.a.base + c.a.raised[l.side] + .035 - rng.uniform(.0, .17)
+    level = c.a.base + c.a.raised[l.side] + .045 - rng.uniform(.0, .17)
     meniscus = level - rng.uniform(.05, .1)*d**4
-    return plant(c, rng.uniform(.5, .8)*l.mask*soft(c.y-meniscus, .008)*soft(d-.12, .03))
+    return plant(c, rng.uniform(.3, .7)*l.mask*soft(c.y-meniscus, .008)*soft(d-.12, .03))
 
 def pneumothorax(c, rng):
     "Pneumothorax: a thin visceral pleural line; beyond it darker lung without markings (Hansell 2008, pneumothorax)."
@@ -419,7 +419,7 @@ def _patch(c, rng, l, x, y, radius, strength, edge, texture, cells):
 def infiltration(c, rng):
     "Infiltrate: a faint, patchy, ill-defined opacity through which vessels stay visible (Hansell 2008 on the term 'infiltrate')."
     l = some_lung(c, rng)
-    where, opacity = _patch(c, rng, l, *place(c, l, rng, .3, .9), rng.uniform(.09, .15), rng.uniform(.16, .3), .25, .6, 7)
+    where, opacity = _patch(c, rng, l, *place(c, l, rng, .3, .9), rng.uniform(.08, .14), rng.uniform(.09, .25), .25, .6, 7)
     return plant(c, opacity, where)
 
 # %% ../nbs/04_phantom.ipynb #a546b05e
@@ -435,7 +435,7 @@ def consolidation(c, rng):
     "Consolidation: homogeneous opacity that hides vessels, with dark air bronchograms (Hansell 2008, consolidation, air bronchogram)."
     l = some_lung(c, rng)
     x, y = place(c, l, rng, .3, .9)
-    where, opacity = _patch(c, rng, l, x, y, rng.uniform(.08, .13), rng.uniform(.5, .75), .06, .08, 5)
+    where, opacity = _patch(c, rng, l, x, y, rng.uniform(.08, .13), rng.uniform(.4, .7), .06, .08, 5)
     u, v = l.side*(c.x[:, where[1]]-x), c.y[where[0]]-y
     for slope in rng.uniform(-.6, .8, 3):
         opacity *= 1 - .55*np.exp(-np.square((v-slope*(u+.1)+.03*slope)/.0045))*soft(.05-np.abs(u), .015)
@@ -444,11 +444,11 @@ def consolidation(c, rng):
 # %% ../nbs/04_phantom.ipynb #48e44f5b
 def edema(c, rng):
     "Pulmonary oedema: perihilar haze in bat-wing shape and Kerley B lines at the lateral bases (Hansell 2008, septal line; Felson)."
-    strength, spread, noise = rng.uniform(.22, .42), rng.uniform(.1, .14), cloud(rng, (c.size, c.size), 18)
+    strength, spread, noise = rng.uniform(.12, .36), rng.uniform(.09, .14), cloud(rng, (c.size, c.size), 18)
     d = np.abs(c.x-c.a.middle)
     wing = np.exp(-np.square((d-.1)/spread) - np.square((c.y-c.a.base+.26)/(1.3*spread)))
     kerley = np.maximum(np.cos(c.y*2*np.pi/.016), 0)**4*soft(d-.86*c.a.half, .006)*soft(.07-np.abs(c.y-c.a.base+.06), .015)
-    return plant(c, (strength*wing*np.clip(1+.35*noise, 0, None) + .16*kerley)*(c.right.mask+c.left.mask), least=.15)
+    return plant(c, (strength*wing*np.clip(1+.35*noise, 0, None) + .5*strength*kerley)*(c.right.mask+c.left.mask), least=.15)
 
 def fibrosis(c, rng):
     "Pulmonary fibrosis: reticular lines, mostly basal and peripheral (Hansell 2008, reticular pattern; honeycombing)."
@@ -462,7 +462,7 @@ def fibrosis(c, rng):
 # %% ../nbs/04_phantom.ipynb #1e237444
 def hernia(c, rng):
     "Hiatal hernia: a round retrocardiac opacity with an air-fluid level, just above the diaphragm (Felson; Hansell 2008 has no entry)."
-    a, radius = c.a, rng.uniform(.055, .085)
+    a, radius = c.a, rng.uniform(.06, .095)
     x, y = a.middle + rng.uniform(-.01, .05), a.base - radius*rng.uniform(.5, 1)
     where, px, py = c.window(x-1.3*radius, y-1.3*radius, x+1.3*radius, y+1.3*radius)
     r = np.sqrt(np.square((px-x)/(1.1*radius)) + np.square((py-y)/radius))
@@ -491,6 +491,23 @@ def draw(
     c = Chest(anatomy(row, seed), size)
     boxes = {f: SIGNS[f](c, stream(seed, "sign", row["Image Index"], f)) for f in findings_of(row)}
     return render(c), [(f, *boxes[f]) for f in FINDINGS if f in boxes]
+
+# %% ../nbs/04_phantom.ipynb #f2fbe9c0
+def with_finding(
+    row, # A row of the label table
+    *findings, # Names in `FINDINGS`
+) -> dict: # The row with these labels as well
+    "A row with findings planted that it does not have, to show or test a sign."
+    return {**dict(row), **{f: 1 for f in findings}}
+
+def examples(
+    seed:int=3, # The phantom's seed
+    size:int=256, # Side in pixels
+) -> dict: # finding: (image, boxes), as `draw` gives them
+    "Each finding's sign alone, in the chest of a patient whose films show no finding."
+    table = read_labels()
+    rows = table[table["Finding Labels"] == NO_FINDING].drop_duplicates("Patient ID").iloc[40:40+len(FINDINGS)].to_dict("records")
+    return {f: draw(with_finding(r, f), seed, size) for f, r in zip(FINDINGS, rows)}
 
 # %% ../nbs/04_phantom.ipynb #9a8ab916
 def _by_patient(table):
@@ -577,7 +594,7 @@ def _draw_chunk(out, seed, size, task):
     "Draw the images of one chunk that are absent, and write its boxes if they are wanted; returns how many were drawn."
     number, rows, all_boxes = task
     lines, drawn = [], 0
-    for row in rows:
+    for row in rows.to_dict("records"):
         path = out/"images"/row["Image Index"]
         if path.exists() and not all_boxes: continue
         image, boxes = draw(row, seed, size)
@@ -590,18 +607,18 @@ def _draw_chunk(out, seed, size, task):
 
 # %% ../nbs/04_phantom.ipynb #88a06b4d
 def _tasks(out, rows):
-    "The chunks with something left to draw: (number, rows as dicts, whether the boxes are wanted)."
+    "The chunks with something left to draw: (number, its rows, whether the boxes are wanted)."
     there, boxed = {p.name for p in (out/"images").glob("*.png")}, (out/BOX_FILE).exists()
     absent = ~rows["Image Index"].isin(there).to_numpy()
     for start in range(0, len(rows), CHUNK):
         wanted = not boxed and not (out/".boxes"/f"{start//CHUNK:06}.csv").exists()
-        if wanted or absent[start:start+CHUNK].any(): yield start//CHUNK, rows.iloc[start:start+CHUNK].to_dict("records"), wanted
+        if wanted or absent[start:start+CHUNK].any(): yield start//CHUNK, rows.iloc[start:start+CHUNK], wanted
 
-def _join_boxes(out):
-    "The chunks' boxes as one table in the release's layout; the parts are removed."
+def _finish(out):
+    "The chunks' boxes as one table in the release's layout; parts and what a killed run left half written are removed."
     parts = sorted((out/".boxes").glob("[0-9]*.csv"))
     _text(out/BOX_FILE, _BOX_HEADER + "\n" + "".join(p.read_text() for p in parts))
-    for p in parts: p.unlink()
+    for p in [*parts, *out.glob("**/.*.tmp.*")]: p.unlink()
     if (out/".boxes").is_dir(): (out/".boxes").rmdir()
 
 # %% ../nbs/04_phantom.ipynb #0c89d4e0
@@ -635,7 +652,8 @@ def write_phantom(
     images_each:int|None=None, # At most so many images of a patient, the first ones; None for all
 ) -> Path: # `out`
     "Write a synthetic release, or complete it; raises `BadInput` for a folder with anything else and for values out of range."
-    if not 64 <= size <= 1024: raise BadInput(f"size is {size}; allowed: 64 to 1024 pixels")
+    for name, value, low, high in (("size", size, 64, 1024), ("seed", seed, 0, 2**32), ("images_each", images_each or 1, 1, 1000)):
+        if not low <= value <= high: raise BadInput(f"{name} is {value}; allowed: {low} to {high}")
     rows, out = sample_patients(read_labels(), patients, seed, images_each), Path(out)
     marker = dict(synthetic=True, drawing=DRAWING, seed=seed, size=size, patients=patients, images_each=images_each, images=len(rows),
                   names=fingerprint(rows["Image Index"]))
@@ -646,5 +664,5 @@ def write_phantom(
     todo = sum(len(t[1]) for t in tasks)
     with tqdm(total=len(rows), initial=len(rows)-todo, unit="image", desc="completing" if begun else "drawing", disable=not progress) as bar:
         for _, done in _run(partial(_draw_chunk, out, seed, size), tasks, workers): bar.update(done)
-    _join_boxes(out)
+    _finish(out)
     return out
