@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SUFFIXES', 'MAX_SIDE', 'MAX_PIXELS', 'MAX_BYTES', 'RESAMPLE', 'INDEX', 'HEADER_BYTES', 'DROP_AFTER', 'CORES',
-           'read_radiograph', 'shrink', 'find_images', 'Cache', 'default_cache', 'only_one', 'fill_cache',
-           'kept_on_error', 'prepare']
+           'read_radiograph', 'shrink', 'image_files', 'find_images', 'Cache', 'default_cache', 'only_one',
+           'fill_cache', 'kept_on_error', 'prepare']
 
 # %% ../nbs/02_images.ipynb #49af17e8
 import json
@@ -169,8 +169,10 @@ def shrink(
     return np.array(image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0))
 
 # %% ../nbs/02_images.ipynb #d06fd441
-def _walk(data):
-    "Every file below a folder that has the suffix of an image, in a fixed order."
+def image_files(
+    data: str|Path, # Folder
+): # Yields paths
+    "Every file below a folder that has the suffix of an image, in a fixed order; hidden ones are passed over."
     seen = set()
     for folder, folders, files in os.walk(data, followlinks=True):
         place = os.stat(folder)
@@ -189,7 +191,7 @@ def find_images(
     "The radiographs anywhere below a folder; raises `BadInput` for no folder, no image, or a name that occurs twice."
     data, found, doubled = Path(data), {}, []
     if not data.is_dir(): raise BadInput(f"no such folder: {data}; name a folder of radiographs, or make one with `chexnet phantom {data}`")
-    for path in _walk(data):
+    for path in image_files(data):
         if path.name in found: doubled.append(f"{found[path.name]} and {path}")
         found[path.name] = path
     if doubled: raise BadInput(f"{len(doubled)} images have the same name as another: {some(doubled, 3)}; keep one of each")
