@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SUFFIXES', 'MAX_SIDE', 'MAX_PIXELS', 'MAX_BYTES', 'RESAMPLE', 'INDEX', 'HEADER_BYTES', 'DROP_AFTER', 'CORES',
-           'read_radiograph', 'shrink', 'find_images', 'Cache', 'default_cache', 'fill_cache', 'prepare']
+           'read_radiograph', 'shrink', 'image_files', 'find_images', 'Cache', 'default_cache', 'only_one',
+           'fill_cache', 'kept_on_error', 'prepare']
 
 # %% ../nbs/02_images.ipynb #49af17e8
 import json
@@ -168,8 +169,10 @@ def shrink(
     return np.array(image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0))
 
 # %% ../nbs/02_images.ipynb #d06fd441
-def _walk(data):
-    "Every file below a folder that has the suffix of an image, in a fixed order."
+def image_files(
+    data: str|Path, # Folder
+): # Yields paths
+    "Every file below a folder that has the suffix of an image, in a fixed order; hidden ones are passed over."
     seen = set()
     for folder, folders, files in os.walk(data, followlinks=True):
         place = os.stat(folder)
@@ -183,15 +186,16 @@ def _walk(data):
 # %% ../nbs/02_images.ipynb #8c17fd08
 def find_images(
     data: str|Path, # Folder of radiographs, in any layout
+    needed: bool=True, # Refuse a folder without images
 ) -> dict[str, Path]: # File name -> path, sorted by name
     "The radiographs anywhere below a folder; raises `BadInput` for no folder, no image, or a name that occurs twice."
     data, found, doubled = Path(data), {}, []
     if not data.is_dir(): raise BadInput(f"no such folder: {data}; name a folder of radiographs, or make one with `chexnet phantom {data}`")
-    for path in _walk(data):
+    for path in image_files(data):
         if path.name in found: doubled.append(f"{found[path.name]} and {path}")
         found[path.name] = path
     if doubled: raise BadInput(f"{len(doubled)} images have the same name as another: {some(doubled, 3)}; keep one of each")
-    if not found:
+    if needed and not found:
         raise BadInput(f"no images in {data}; {', '.join(SUFFIXES)} anywhere below it are looked for; "
                        f"fetch the release with `chexnet download {data}` or draw one with `chexnet phantom {data}`")
     return dict(sorted(found.items()))
@@ -395,16 +399,21 @@ def _plan(stale, done, index):
 
 # %% ../nbs/02_images.ipynb #9d427ea7
 @contextmanager
-def _only_one(cache):
-    "Hold the cache's lock; raises `BadInput` while another process prepares the same cache."
-    try: cache.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise BadInput(f"{cache} cannot be written ({e.strerror}); name another place for the cache with --cache") from None
-    with open(cache/".lock", "w") as lock:
+def only_one(
+    folder: str|Path, # Folder that is written, made if it is not there
+    work: str, # What is being done to it, such as "preparing"
+):
+    "Hold a folder's lock; raises `BadInput` while another process does the same, or if the folder cannot be made."
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder/".lock", "w")
+    except OSError as e: raise BadInput(f"{folder} cannot be written ({e.strerror}); name another place") from None
+    with lock:
         try:
             import fcntl
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BadInput(f"another process is preparing {cache}; wait until it ends, or name another place with --cache") from None
+        except BlockingIOError: raise BadInput(f"another process is {work} {folder}; wait until it ends, or name another place") from None
         except (ImportError, OSError): pass # No such locks on this system
         yield
 
@@ -465,7 +474,7 @@ def fill_cache(
     "Bring a cache up to date with its sources, going on where a broken run ended (see `prepare`)."
     if on_bad not in ("stop", "skip"): raise BadInput(f"unknown on_bad {on_bad!r}; valid: stop, skip")
     cache = Path(cache)
-    with _only_one(cache):
+    with only_one(cache, "preparing"), kept_on_error(cache):
         index, stamps = _open(cache, size)
         stale = _stale(sources, index, stamps)
         done = _replay(cache, size, sources, stale)
@@ -483,20 +492,25 @@ def fill_cache(
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 def _journal(cache, size, tasks, records, n, workers, progress):
-    "Do the tasks, adding each record to `records` and to the journal; raises `BadInput` when the disk is full."
+    "Do the tasks, adding each record to `records` and to the journal."
     workers = 1 if n < 64 else workers or CORES
-    try:
-        with open(cache/"journal.jsonl", "ab") as journal, tqdm(total=n+len(records), initial=len(records), desc=f"prepare {size} px",
-                                                                 unit="image", disable=not progress) as bar:
-            if journal.tell(): journal.write(b"\n")
-            for record in _run(tasks, workers, str(cache/"images.npy"), size):
-                journal.write(json.dumps(record).encode()+b"\n")
-                journal.flush()
-                records.append(record)
-                bar.update()
+    with open(cache/"journal.jsonl", "ab") as journal, tqdm(total=n+len(records), initial=len(records), desc=f"prepare {size} px",
+                                                             unit="image", disable=not progress) as bar:
+        if journal.tell(): journal.write(b"\n")
+        for record in _run(tasks, workers, str(cache/"images.npy"), size):
+            journal.write(json.dumps(record).encode()+b"\n")
+            journal.flush()
+            records.append(record)
+            bar.update()
+
+@contextmanager
+def kept_on_error(
+    folder: str|Path, # Folder that is written
+):
+    "Turn a full disk, or whatever else stops the writing, into a `BadInput` that says how to go on."
+    try: yield
     except OSError as e:
-        raise BadInput(f"{cache} cannot be written ({e.strerror or e}); the images prepared so far, about {len(records):,} of "
-                       f"{n+len(records):,}, are kept: make room, then run the same command again to go on") from e
+        raise BadInput(f"{folder} cannot be written ({e.strerror or e}); what was finished is kept: make room, then run the same command again to go on") from e
 
 def _check_room(cache, needed):
     "Refuse to begin what cannot fit."
