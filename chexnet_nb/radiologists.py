@@ -262,11 +262,11 @@ def f1_by_threshold(
 ) -> pd.DataFrame: # threshold, network, average: F1 by the `paper` protocol; readers: radiologists' average among themselves
     "The network's F1, and the radiologists' average, if the threshold had been another."
     (finding,), images, _ = _shared(readers, predictions, [finding])
-    values = predictions.set_index("Image Index").loc[images, finding]
-    rows = []
+    values, rows = predictions.set_index("Image Index").loc[images, finding].to_numpy(), []
+    panel = make_panel(readers, predictions, {finding: .5}, [finding])
+    calls, names = panel.calls[:, :, 0], outputs(panel.raters)
     for t in np.unique(np.quantile(values, np.linspace(0, 1, points), method="higher")):
-        panel = make_panel(readers, predictions, {finding: t}, [finding])
-        score = dict(zip(outputs(panel.raters), observed(rater_f1(panel.calls[:, :, 0]))))
+        score = dict(zip(names, observed(rater_f1(np.vstack([calls[:-1], values >= t])))))
         rows.append((t, score["paper", "network"], score["paper", "average"], score["readers", "average"]))
     return pd.DataFrame(rows, columns=["threshold", "network", "average", "readers"])
 
