@@ -29,13 +29,13 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from .core import BadInput, atomic_path, fingerprint, some
-from .dataset import ChestData, Radiographs, random_flip, to_input
+from .core import BadInput, atomic_path, fingerprint
+from .dataset import ChestData, Study, random_flip, to_input
 from .images import Cache, find_images, read_radiograph, shrink
-from .labels import FINDINGS, label_matrix
+from .labels import FINDINGS
 from .model import ARCHITECTURES, CheXNet, best_device, load_model, new_model, save_model
 from .predictions import operating_points, read_predictions, write_predictions
-from .splits import FOLDS, fold_names, split_summary, write_split
+from .splits import split_summary, write_split
 
 # %% ../nbs/08_training.ipynb #7d6bcfa4
 def summed_bce(
@@ -248,22 +248,20 @@ def _fit(training, data, out, recipe, progress, devices):
 
 # %% ../nbs/08_training.ipynb #d1a4f0ff
 def train(
-    cache: Cache, # Prepared images, of the recipe's size
-    table: pd.DataFrame, # Label table
-    split: pd.DataFrame, # Image Index, Patient ID, split
+    study: Study, # Data made ready, at the recipe's size
     out: str|Path, # Run folder; a finished run there is refused, an unfinished one is resumed
     recipe: Recipe=Recipe(), # How to train
     model: CheXNet|None=None, # Start; None for the one that the recipe tells
     reuse: bool=False, # Take a finished run of the same recipe and split as it is, instead of refusing
     progress: bool=True, # Bars on stderr
     devices: int=1, # Processors or GPUs; several train by Lightning's DDP, from a script
-    **about, # What else to record, such as the data folder
 ) -> Path: # The run folder
     "Train by a recipe, keep the checkpoint of lowest validation loss, predict validation and test."
-    out, findings = Path(out), TASKS[recipe.task]
+    out, findings, cache, split = Path(out), TASKS[recipe.task], study.cache, study.split
     if cache.size != recipe.size: raise BadInput(f"the cache holds images of {cache.size} px, the recipe asks for {recipe.size}; prepare that size")
-    data = ChestData(cache, table, split, findings, recipe.batch_size, recipe.seed, shuffled_labels=recipe.shuffled_labels)
-    record = dict(about, status="training", recipe=asdict(recipe), split=split_summary(split), label_version=table.attrs.get("version"),
+    data = ChestData(cache, study.table, split, findings, recipe.batch_size, recipe.seed, shuffled_labels=recipe.shuffled_labels)
+    record = dict(status="training", task=recipe.task, synthetic=study.synthetic, data=str(study.data.resolve()), cache=str(cache.path.resolve()),
+                  recipe=asdict(recipe), split=split_summary(split), label_version=study.table.attrs.get("version"),
                   data_fingerprint=fingerprint(cache.names), versions=versions(), started=datetime.now(timezone.utc).isoformat(timespec="seconds"))
     model = model or new_model(findings, recipe.architecture, recipe.size, recipe.pretrained, recipe.seed)
     if reuse and _same_run(out, record): return out
