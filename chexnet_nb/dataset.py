@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'Study', 'open_study', 'to_input', 'random_flip', 'Radiographs', 'ChestData',
-           'fold_counts']
+           'fold_counts', 'plot_examples']
 
 # %% ../nbs/05_dataset.ipynb #7e1095a8
 from dataclasses import dataclass
 from pathlib import Path
 
 import lightning.pytorch as pl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -154,3 +155,34 @@ def fold_counts(
     counts.insert(0, "patients", rows["Patient ID"].nunique())
     counts.insert(0, "images", rows.size())
     return counts.reindex(FOLDS).T.rename_axis(index=None, columns=None).astype(int)
+
+# %% ../nbs/05_dataset.ipynb #c4b26d11
+def _bars(ax, probabilities, labels, findings):
+    "Probabilities as bars, those of findings in the label in colour."
+    ax.barh(range(len(findings)), probabilities, color=["#D55E00" if y else "#b8c0ca" for y in labels])
+    ax.set(xlim=(0, 1), xticks=(0, 1))
+    ax.set_yticks(range(len(findings)), [f.replace("_", " ") for f in findings], fontsize=6)
+    ax.tick_params(axis="x", labelsize=6)
+    ax.invert_yaxis()
+    ax.spines[["top", "right"]].set_visible(False)
+
+def plot_examples(
+    study: Study, # Where the images and labels are
+    predictions: pd.DataFrame, # Predictions of some of them
+    most: int=6, # Findings to show
+): # matplotlib Figure
+    "For the first findings, the image with the highest probability, titled with the label's verdict."
+    findings = list(predictions.columns.drop("Image Index"))
+    figure, axes = plt.subplots(-(-min(most, len(findings))//3), 6, figsize=(11, 1.9*-(-min(most, len(findings))//3)), layout="constrained", squeeze=False)
+    plt.close(figure)
+    for ax in axes.flat: ax.set_axis_off()
+    rows = study.table.set_index("Image Index")
+    for finding, (picture, bars) in zip(findings[:most], axes.reshape(-1, 2)):
+        best = predictions.iloc[predictions[finding].argmax()]
+        picture.imshow(study.cache.images[study.cache.rows([best["Image Index"]])[0]], "gray")
+        positive = rows.loc[best["Image Index"], finding]
+        picture.set_title(f"{finding.replace('_', ' ')} {best[finding]:.2f}\nlabel: {'yes' if positive else 'no'}", fontsize=8)
+        bars.set_axis_on()
+        _bars(bars, best[findings], rows.loc[best["Image Index"], findings], findings)
+    if study.synthetic: figure.suptitle("synthetic: drawn images", fontsize=9)
+    return figure

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TASKS', 'SILENT', 'summed_bce', 'weighted_bce', 'Recipe', 'departures', 'new_recipe', 'Training', 'Progress',
            'Curves', 'best_precision', 'versions', 'read_run', 'train', 'predict', 'image_files', 'read_batch',
-           'predict_files']
+           'predict_files', 'plot_curves']
 
 # %% ../nbs/08_training.ipynb #e646ddf4
 import json
@@ -21,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import lightning.pytorch as pl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -351,3 +352,21 @@ def predict_files(
             if read: yield torch.from_numpy(np.stack(list(read.values())))
     found = _probabilities(model, batches(), len(files), progress)
     return pd.concat([pd.Series(names, name="Image Index"), pd.DataFrame(found, columns=model.findings)], axis=1), refused
+
+# %% ../nbs/08_training.ipynb #409d1e9b
+def plot_curves(
+    curves: pd.DataFrame, # From a run's `curves.csv`
+    kept: int|None=None, # The epoch whose weights were kept
+): # matplotlib Figure
+    "Training and validation loss by epoch; dotted lines where the learning rate fell."
+    figure, ax = plt.subplots(figsize=(6.5, 2.8), layout="constrained")
+    plt.close(figure)
+    for column, color in (("train_loss", "#8a8f98"), ("val_loss", "#0072B2")):
+        ax.plot(curves["epoch"], curves[column], "o-", ms=4, color=color, label=column.replace("_loss", "").replace("val", "validation").replace("train", "training"))
+    for epoch in curves["epoch"][curves["lr"].diff() < 0]: ax.axvline(epoch-.5, color="#D55E00", ls=":", lw=1)
+    if kept is not None: ax.plot(kept, curves.set_index("epoch")["val_loss"][kept], "o", ms=11, mfc="none", mec="#D55E00", label=f"kept: epoch {kept}")
+    ax.set(xlabel="epoch", ylabel="loss", yscale="log")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend(frameon=False)
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
