@@ -1,0 +1,112 @@
+"""What preparing costs, and what a cached epoch costs, against the usual pipeline and against zlib, which is the floor.
+
+    python benchmarks/images.py DATA1024 [REPEATS]
+
+DATA1024: a folder of 1024 px PNG radiographs. Writes images.csv beside this script. Every figure is the median of REPEATS
+rounds; a round measures everything once, so that a busy machine troubles all alike. One thread, except where it says two workers.
+"""
+import os
+import statistics
+import struct
+import sys
+import tempfile
+import time
+import zlib
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torchvision import transforms
+
+from chexnet_nb.dataset import to_input
+from chexnet_nb.images import Cache, _work, find_images, prepare
+
+torch.set_num_threads(1)
+USUAL = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor(),
+                            transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])])
+
+
+def usual(path): return USUAL(Image.open(path).convert("RGB"))
+
+
+def inflate(path):
+    "Only zlib: the compressed image data of a PNG, inflated."
+    data, at, parts = path.read_bytes(), 8, []
+    while at < len(data):
+        length, = struct.unpack_from(">I", data, at)
+        if data[at+4:at+8] == b"IDAT": parts.append(data[at+8:at+8+length])
+        at += 12+length
+    zlib.decompress(b"".join(parts))
+
+
+class Rows(torch.utils.data.Dataset):
+    "Whole batches of uint8 rows."
+    def __init__(self, cache): self.cache = cache
+    def __len__(self): return len(self.cache)
+    def __getitems__(self, rows): return torch.from_numpy(self.cache.read(rows))
+
+
+def epoch(cache, workers, seed):
+    "A shuffled epoch of batches of 16, normalised."
+    order = torch.Generator().manual_seed(seed)
+    loader = torch.utils.data.DataLoader(Rows(cache), 16, shuffle=True, generator=order, collate_fn=lambda b: b, num_workers=workers)
+    for batch in loader: to_input(batch)
+
+
+def clocked(work):
+    "Seconds of wall time and of this process's CPU time."
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter()-wall, time.process_time()-cpu
+
+
+def measure(files, repeats, folder):
+    "Milliseconds an image: name -> (wall, cpu), each a list over the rounds."
+    many = folder/"many"
+    many.mkdir()
+    for i in range(16):
+        for f in files: (many/f"{i:02d}_{f.name}").symlink_to(f.resolve())
+    n, times = 16*len(files), {}
+    cache = prepare(many, 224, folder/"cache", progress=False)
+    npy = folder/"rows.npy"
+    npy.write_bytes(bytes(128))
+    task = [(i, f.name, f.name, 0, None, str(f)) for i, f in enumerate(files)]
+    for r in range(repeats):
+        rounds = {"usual pipeline": (lambda: [usual(f) for f in files], len(files)), "zlib inflate": (lambda: [inflate(f) for f in files], len(files)),
+                  "prepare, one core": (lambda: _work(str(npy), 224, task), len(files)),
+                  "prepare, 1 worker": (lambda: prepare(many, 224, folder/f"one{r}", workers=1, progress=False), n),
+                  "prepare, 2 workers": (lambda: prepare(many, 224, folder/f"two{r}", workers=2, progress=False), n),
+                  "cached epoch": (lambda: epoch(cache, 0, r), n), "rows read from the cache": (lambda: [cache.read(b) for b in np.random.default_rng(r).permutation(n).reshape(-1, 16)], n)}
+        for name, (work, images) in rounds.items():
+            wall, cpu = clocked(work)
+            times.setdefault(name, []).append((1e3*wall/images, 1e3*cpu/images))
+    return times
+
+
+def main(data, repeats=5):
+    files = list(find_images(data).values())
+    with tempfile.TemporaryDirectory() as folder: times = measure(files, int(repeats), Path(folder))
+    table = pd.DataFrame([(name, statistics.median(w for w, _ in t), min(w for w, _ in t), statistics.median(c for _, c in t)) for name, t in times.items()],
+                         columns=["what", "ms an image (median)", "ms an image (fastest)", "CPU ms an image (median)"])
+    ratio = lambda a, b, i=0: statistics.median(x[i]/y[i] for x, y in zip(times[a], times[b]))
+    ratios = pd.DataFrame([
+        ("prepare / usual pipeline, one core, CPU time", ratio("prepare, one core", "usual pipeline", 1), "at most 0.75"),
+        ("prepare / usual pipeline, one core, wall time", ratio("prepare, one core", "usual pipeline"), "at most 0.75"),
+        ("prepare / zlib inflate, CPU time", ratio("prepare, one core", "zlib inflate", 1), "the floor is 1"),
+        ("one worker / two workers, wall time", ratio("prepare, 1 worker", "prepare, 2 workers"), "at least 1.8"),
+        ("usual pipeline / cached epoch, CPU time", ratio("usual pipeline", "cached epoch", 1), "at least 100"),
+        ("usual pipeline / cached epoch, wall time", ratio("usual pipeline", "cached epoch"), "at least 100"),
+    ], columns=["ratio", "measured", "wanted"])
+    print(table.round(3).to_string(index=False), ratios.round(3).to_string(index=False), sep="\n\n")
+    about = f"{len(files)} PNG files, {repeats} rounds, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    print("\n"+about)
+    here = Path(__file__).parent
+    table.round(4).to_csv(here/"images.csv", index=False)
+    ratios.round(4).assign(about=about).to_csv(here/"images_ratios.csv", index=False)
+
+
+if __name__ == "__main__": main(*sys.argv[1:])
