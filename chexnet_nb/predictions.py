@@ -30,6 +30,7 @@ def check_predictions(
         name = _finding_of(column, source)
         if name in found: raise BadInput(f"{source}: {name} stands in two columns, {found[name]!r} and {column!r}; keep one")
         found[name] = column
+    if table.empty: raise BadInput(f"{source}: no row below the header; write one row an image")
     if not found: raise BadInput(f"{source}: no column of a finding; add at least one of {', '.join(FINDINGS)}")
     images = table["Image Index"].astype(str)
     if images.duplicated().any():
