@@ -100,10 +100,10 @@ def overlay(
     opacity:float=.6, # Of the strongest colour, 0 to 1
 ) -> np.ndarray: # uint8, shape (height, width, 3)
     "The radiograph under its map: the colour is the evidence on the model's scale, and no evidence is see-through."
-    share = np.clip(upscale(heat, image.shape)/np.float32(top), 0, 1)
-    colour = (matplotlib.colormaps[COLOURS](np.linspace(0, 1, 256))[:, :3]*255).astype(np.float32)[(share*255).astype(np.uint8)]
-    alpha = np.float32(opacity)*np.sqrt(share)[..., None]
-    return (image[..., None]*(1-alpha) + colour*alpha + .5).astype(np.uint8)
+    share = Image.fromarray((np.clip(upscale(heat, image.shape)/top, 0, 1)*255).astype(np.uint8))
+    alpha = share.point((255*opacity*np.sqrt(np.arange(256)/255)).round().astype(int).tolist())
+    share.putpalette((matplotlib.colormaps[COLOURS](np.arange(256))[:, :3]*255).astype(np.uint8).tobytes())
+    return np.array(Image.composite(share.convert("RGB"), Image.fromarray(image).convert("RGB"), alpha))
 
 # %% ../nbs/11_cam.ipynb #baff3540
 def colour_bar(
@@ -121,9 +121,9 @@ def map_boxes(
 ) -> np.ndarray: # float, shape (boxes, 5): x, y, w, h, peak; in pixels of the map
     "A box around each connected part of `heat >= threshold` (8 neighbours count), strongest first."
     if not threshold > 0: raise BadInput(f"threshold {threshold} would box the whole image; use one above 0")
-    parts, n = ndimage.label(heat >= threshold, np.ones((3, 3)))
-    peaks = ndimage.maximum(heat, parts, np.arange(1, n+1))
-    boxes = [(x.start, y.start, x.stop-x.start, y.stop-y.start, peak) for (y, x), peak in zip(ndimage.find_objects(parts), peaks)]
+    parts, _ = ndimage.label(heat >= threshold, np.ones((3, 3)))
+    peak = lambda at, i: heat[at][parts[at] == i].max()
+    boxes = [(x.start, y.start, x.stop-x.start, y.stop-y.start, peak((y, x), i)) for i, (y, x) in enumerate(ndimage.find_objects(parts), 1)]
     return np.array(sorted(boxes, key=lambda b: -b[4]), float).reshape(-1, 5)
 
 # %% ../nbs/11_cam.ipynb #691ad192

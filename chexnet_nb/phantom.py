@@ -56,7 +56,7 @@ def anatomy(
     row, # A row of the label table: Image Index, Patient ID, Patient Gender, View Position
     seed:int=0, # The phantom's seed
 ) -> SimpleNamespace: # Lengths by name, in image widths
-    "The lengths of one image's chest: the patient's own, changed a little by the visit; AP views have a larger heart, and the scapulae in the lungs."
+    "The lengths of one image's chest: the patient's own, changed a little by the visit; in AP views the heart is larger."
     a = SimpleNamespace(**_ranges(stream(seed, "patient", row["Patient ID"]), PATIENT),
                         **_ranges(stream(seed, "visit", row["Image Index"]), VISIT))
     a.patient, a.image, a.seed = row["Patient ID"], row["Image Index"], seed
@@ -337,7 +337,7 @@ def cardiomegaly(c, rng):
 
 def emphysema(c, rng):
     "Emphysema: hyperlucent, overinflated lungs, few vessels, flattened low diaphragm, narrow heart (Hansell 2008, emphysema)."
-    a, much = c.a, rng.uniform(.3, 1)
+    a, much = c.a, rng.uniform(.15, .9)
     a.dome *= 1 - .55*much
     a.base, a.heart = a.base + .05*much, a.heart - .07*much
     a.lucency, a.marks = 1 + .13*much, 1 - .55*much
@@ -366,19 +366,19 @@ def effusion(c, rng):
     "Pleural effusion: opacity that fills the costophrenic angle under a meniscus, higher at the wall (Hansell 2008; Felson)."
     l = some_lung(c, rng)
     d = np.clip(c.lateral(l.side)/c.a.half, 0, 1)
-    level = c.a.base + c.a.raised[l.side] + .045 - rng.uniform(.0, .17)
+    level = c.a.base + c.a.raised[l.side] + .05 - rng.uniform(.0, .165)
     meniscus = level - rng.uniform(.05, .1)*d**4
-    return plant(c, rng.uniform(.3, .7)*l.mask*soft(c.y-meniscus, .008)*soft(d-.12, .03))
+    return plant(c, rng.uniform(.2, .6)*l.mask*soft(c.y-meniscus, .008)*soft(d-.12, .03))
 
 def pneumothorax(c, rng):
     "Pneumothorax: a thin visceral pleural line; beyond it darker lung without markings (Hansell 2008, pneumothorax)."
-    l, reach = some_lung(c, rng), rng.uniform(.3, .75)
+    l, reach = some_lung(c, rng), rng.uniform(.25, .7)
     rim = rng.uniform(.3, .6)*np.clip(1 - (c.y-c.a.apex)/(reach*(c.a.base-c.a.apex)), 0, 1)**.5
     inward = np.maximum(l.depth, soft(.1-c.lateral(l.side), .012))
     beyond = soft(rim-inward, .03)*soft(rim-.08, .02)*l.mask
     line = np.exp(-np.square((inward-rim)/.035))*soft(rim-.08, .02)*l.mask
     c.marked = getattr(c, "marked", 1.)*(1-beyond)
-    return plant(c, rng.uniform(.2, .35)*line - rng.uniform(.09, .16)*beyond)
+    return plant(c, rng.uniform(.1, .3)*line - rng.uniform(.05, .13)*beyond)
 
 # %% ../nbs/04_phantom.ipynb #98db90fe
 def pleural_thickening(c, rng):
@@ -444,7 +444,7 @@ def consolidation(c, rng):
 # %% ../nbs/04_phantom.ipynb #48e44f5b
 def edema(c, rng):
     "Pulmonary oedema: perihilar haze in bat-wing shape and Kerley B lines at the lateral bases (Hansell 2008, septal line; Felson)."
-    strength, spread, noise = rng.uniform(.12, .36), rng.uniform(.09, .14), cloud(rng, (c.size, c.size), 18)
+    strength, spread, noise = rng.uniform(.08, .32), rng.uniform(.09, .14), cloud(rng, (c.size, c.size), 18)
     d = np.abs(c.x-c.a.middle)
     wing = np.exp(-np.square((d-.1)/spread) - np.square((c.y-c.a.base+.26)/(1.3*spread)))
     kerley = np.maximum(np.cos(c.y*2*np.pi/.016), 0)**4*soft(d-.86*c.a.half, .006)*soft(.07-np.abs(c.y-c.a.base+.06), .015)
@@ -462,13 +462,13 @@ def fibrosis(c, rng):
 # %% ../nbs/04_phantom.ipynb #1e237444
 def hernia(c, rng):
     "Hiatal hernia: a round retrocardiac opacity with an air-fluid level, just above the diaphragm (Felson; Hansell 2008 has no entry)."
-    a, radius = c.a, rng.uniform(.06, .095)
+    a, radius = c.a, rng.uniform(.08, .12)
     x, y = a.middle + rng.uniform(-.01, .05), a.base - radius*rng.uniform(.5, 1)
     where, px, py = c.window(x-1.3*radius, y-1.3*radius, x+1.3*radius, y+1.3*radius)
     r = np.sqrt(np.square((px-x)/(1.1*radius)) + np.square((py-y)/radius))
     level = soft(py - y + rng.uniform(0, .3)*radius, .002)
     air, wall = soft(.85-r, .03)*(1-level), np.exp(-np.square((r-.93)/.07))
-    return plant(c, rng.uniform(.25, .45)*(soft(1-r, .03)*level + .8*wall) - rng.uniform(.5, .75)*air, where, .25)
+    return plant(c, rng.uniform(.25, .45)*(soft(1-r, .03)*level + .8*wall) - rng.uniform(.9, 1.3)*air, where, .25)
 
 # %% ../nbs/04_phantom.ipynb #483c223b
 SIGNS = dict(Emphysema=emphysema, Cardiomegaly=cardiomegaly, Atelectasis=atelectasis, Effusion=effusion, Infiltration=infiltration,
@@ -501,7 +501,7 @@ def with_finding(
     return {**dict(row), **{f: 1 for f in findings}}
 
 def examples(
-    seed:int=3, # The phantom's seed
+    seed:int=9, # The phantom's seed
     size:int=256, # Side in pixels
 ) -> dict: # finding: (image, boxes), as `draw` gives them
     "Each finding's sign alone, in the chest of a patient whose films show no finding."

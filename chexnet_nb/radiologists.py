@@ -114,8 +114,8 @@ def _shared(readers, predictions, findings):
     if lacking := [f for f in wanted if f not in both]:
         raise BadInput(f"{some(lacking, 14)}: not in both tables; readers and predictions share {some(both, 14) or 'no finding'}")
     if not wanted: raise BadInput("readers and predictions share no finding; a column of each must be named after the same finding")
-    seen = pd.unique(readers["Image Index"])
-    images = [i for i in seen if i in set(predictions["Image Index"])]
+    seen = readers["Image Index"].drop_duplicates().to_numpy()
+    images = list(seen[np.isin(seen.astype(str), predictions["Image Index"].to_numpy(str))])
     if not images:
         raise BadInput(f"no overlap: none of the {len(seen):,} images the readers saw ({some(seen, 2)}) has predictions ({some(predictions['Image Index'], 2)}); "
                        "predict those images first")

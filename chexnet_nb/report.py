@@ -6,9 +6,9 @@
 __all__ = ['BLUE', 'ORANGE', 'GREEN', 'GREY', 'RESEARCH_ONLY', 'FEW', 'PROTOCOL_NOTES', 'read_truth', 'patients_of', 'read_list',
            'Case', 'load_case', 'published', 'published_auroc', 'Html', 'number', 'with_interval', 'html_table',
            'auroc_page_table', 'plot_forest', 'plot_roc', 'plot_reliability', 'plot_raters', 'plot_differences',
-           'plot_thresholds', 'html_figure', 'html_page', 'html_notes', 'provenance_of', 'new_folder', 'write_results',
-           'evaluate', 'compare', 'read_thresholds', 'rater_counts', 'verdicts', 'rater_points', 'majority_truth',
-           'radiologists', 'rater_page_table', 'threshold_notes', 'undefined_notes']
+           'plot_thresholds', 'png', 'html_figure', 'html_page', 'html_notes', 'provenance_of', 'new_folder',
+           'write_results', 'write_tables', 'evaluate', 'compare', 'read_thresholds', 'rater_counts', 'verdicts',
+           'rater_points', 'majority_truth', 'radiologists', 'rater_page_table', 'threshold_notes', 'undefined_notes']
 
 # %% ../nbs/14_report.ipynb #474b34dd
 import base64
@@ -26,7 +26,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from .core import BadInput, fingerprint, some
+from .core import BadInput, atomic_path, fingerprint, some
 from .labels import FINDINGS, finding_name, read_labels
 from .metrics import auroc_table, calibration_table, compare_table, cross_fit, operating_table, reliability
 from .predictions import operating_points, read_predictions
@@ -271,7 +271,7 @@ def plot_roc(
         ax.text(.97, .04, f"{area:.3f}", ha="right", fontsize=9, color=BLUE)
         if points is not None:
             mine = points[points.finding == f]
-            ax.plot(1-mine.specificity, mine.sensitivity, "o", mfc="none", mec=ORANGE, ms=5, ls="none")
+            ax.plot(1-mine.specificity, mine.sensitivity, "o", mfc="none", mec=ORANGE, ms=5, ls="none", clip_on=False)
     figure.supxlabel("1 − specificity", fontsize=9)
     figure.supylabel("sensitivity", fontsize=9)
     if title: figure.suptitle(title, fontsize=11)
@@ -364,8 +364,8 @@ def plot_thresholds(
         ax.plot(curve.threshold, curve.network, color=ORANGE, lw=1.6, label="network")
         ax.plot(curve.threshold, curve.average, color=BLUE, lw=1.2, ls="--", label="average radiologist")
         if not np.isnan(used): ax.axvline(used, color=GREY, lw=1, ls=":")
-        ax.set(ylim=(0, max(.05, 1.1*np.nanmax(curve[["network", "average"]].to_numpy(), initial=0))), xscale="symlog" if curve.threshold.max() < .02 else "linear")
-        ax.locator_params(axis="x", nbins=4) if curve.threshold.max() >= .02 else None
+        ax.set(ylim=(0, max(.05, 1.1*np.nanmax(curve[["network", "average"]].to_numpy(), initial=0))))
+        ax.locator_params(axis="x", nbins=4)
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower right", ncols=2, frameon=False, fontsize=8)
     figure.supxlabel("threshold", fontsize=9)
@@ -377,11 +377,11 @@ def plot_thresholds(
 RESEARCH_ONLY = "Research only, not for diagnosis."
 _STYLE = """
 :root{color-scheme:light}*{box-sizing:border-box}body{margin:0;background:#f4f6f8;color:#1c2733;font:15px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
-main{max-width:1080px;margin:0 auto;padding:2rem 1.2rem 4rem}header{background:#0b3954;color:#fff}header div{max-width:1080px;margin:0 auto;padding:1.6rem 1.2rem}
+main{max-width:1240px;margin:0 auto;padding:2rem 1.2rem 4rem}header{background:#0b3954;color:#fff}header div{max-width:1240px;margin:0 auto;padding:1.6rem 1.2rem}
 h1{margin:0;font-size:1.7rem;font-weight:650}header p{margin:.35rem 0 0;color:#cfe0ea}h2{font-size:1.15rem;margin:0 0 .7rem}
 section{background:#fff;border:1px solid #e1e6eb;border-radius:10px;padding:1.2rem 1.4rem;margin:1.1rem 0;overflow-x:auto}
 table.results{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.92rem}table.results th{color:#52616f;font-weight:600;border-bottom:2px solid #d5dce2}
-table.results th,table.results td{padding:.32rem .8rem;text-align:right;white-space:nowrap}table.results td.name,table.results th:first-child{text-align:left}
+table.results th,table.results td{padding:.32rem .55rem;text-align:right;white-space:nowrap}table.results td.name,table.results th:first-child{text-align:left}
 table.results tbody tr:nth-child(even){background:#f7f9fa}table.results tr.strong td{font-weight:700;border-top:2px solid #d5dce2}
 caption{text-align:left;color:#52616f;padding-bottom:.5rem}img{max-width:100%;height:auto;display:block;margin:.3rem 0}
 .note{color:#52616f;font-size:.9rem}.synthetic{background:#fff3d6;border:2px solid #e0a100;border-radius:10px;padding:.7rem 1.2rem;font-weight:600}
@@ -389,14 +389,21 @@ details summary{cursor:pointer;font-weight:600}pre{font-size:.8rem;white-space:p
 """
 
 # %% ../nbs/14_report.ipynb #48a5f955
-def html_figure(
+def png(
     figure, # matplotlib Figure
+) -> bytes:
+    "A figure as the bytes of a PNG file."
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=130, metadata={"Software": None})
+    return file.getvalue()
+
+def html_figure(
+    figure, # matplotlib Figure, or its PNG
     alt: str="", # What it shows, in words
 ) -> Html:
     "A figure as HTML, the PNG inside."
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=130, metadata={"Software": None})
-    return Html(f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}">')
+    data = figure if isinstance(figure, bytes) else png(figure)
+    return Html(f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(data).decode()}">')
 
 def html_page(
     title: str, # Heading
@@ -449,7 +456,7 @@ def new_folder(
 def write_results(
     out: str|Path, # Folder, absent or empty
     tables: dict, # Name -> DataFrame, written as CSV
-    figures: dict, # Name -> Figure, written as PNG
+    figures: dict, # Name -> PNG
     page: str, # index.html
     provenance: dict, # provenance.json
 ):
@@ -460,12 +467,27 @@ def write_results(
     try:
         part.mkdir()
         for name, table in tables.items(): table.to_csv(part/f"{name}.csv", index=False, float_format="%.9g")
-        for name, figure in figures.items(): figure.savefig(part/f"{name}.png", dpi=130, metadata={"Software": None})
+        for name, data in figures.items(): (part/f"{name}.png").write_bytes(data)
         (part/"index.html").write_text(page, encoding="utf-8")
         (part/"provenance.json").write_text(json.dumps(provenance, indent=1, ensure_ascii=False)+"\n", encoding="utf-8")
         if out.is_dir(): out.rmdir()
         part.rename(out)
     finally: shutil.rmtree(part, ignore_errors=True)
+
+# %% ../nbs/14_report.ipynb #7763f827
+def write_tables(
+    out: str|Path, # Folder
+    tables: dict, # Name -> DataFrame, written as CSV
+    figures: dict|None=None, # Name -> Figure, written as PNG
+):
+    "Write tables and figures into a folder that may hold other files; raises `BadInput` if one of them is there already."
+    out, figures = Path(out), figures or {}
+    files = {**{out/f"{n}.csv": t for n, t in tables.items()}, **{out/f"{n}.png": f for n, f in figures.items()}}
+    if there := [p for p in files if p.exists()]: raise BadInput(f"{some(there)} exists; results are never overwritten: name another folder, or remove it")
+    for path, what in files.items():
+        with atomic_path(path) as part:
+            if path.suffix == ".csv": what.to_csv(part, index=False, float_format="%.9g")
+            else: part.write_bytes(png(what))
 
 # %% ../nbs/14_report.ipynb #15fe3fda
 def _operating(case, validation, labels, notes, criterion, seed):
@@ -527,8 +549,8 @@ def _evaluation_page(out, case, tables, how, notes, provenance, synthetic):
     "Write the folder of an evaluation."
     label = "Synthetic predictions" if synthetic else ""
     mean, auroc = tables["auroc"].iloc[-1], tables["auroc"]
-    figures = dict(auroc=plot_forest(auroc, "auroc", title=label, xlabel="AUROC, 95% interval"), roc=plot_roc(case.labels, case.predictions, title=label),
-                   reliability=plot_reliability(case.labels, case.predictions, title=label))
+    figures = dict(auroc=png(plot_forest(auroc, "auroc", title=label, xlabel="AUROC, 95% interval")), roc=png(plot_roc(case.labels, case.predictions, title=label)),
+                   reliability=png(plot_reliability(case.labels, case.predictions, title=label)))
     drawn = "whole patients" if provenance["resampled"] == "patients" else "images"
     sections = {"AUROC": auroc_page_table(auroc) + html_figure(figures["auroc"], "AUROC with 95% interval a finding"),
                 "Operating points": (_operating_page(tables["operating_points"]) if "operating_points" in tables else "") + html_notes([how]),
@@ -573,7 +595,7 @@ def compare(
 # %% ../nbs/14_report.ipynb #0418838d
 def _comparison_page(out, table, notes, provenance, synthetic):
     "Write the folder of a comparison."
-    figure = plot_forest(table, "difference", title="Synthetic predictions" if synthetic else "", xlabel="AUROC, first − second, 95% interval", line=0)
+    figure = png(plot_forest(table, "difference", title="Synthetic predictions" if synthetic else "", xlabel="AUROC, first − second, 95% interval", line=0))
     shown = pd.DataFrame({"finding": table.finding, "positives": ["" if pd.isna(p) else f"{p:,}" for p in table.positives], "first": table["first"], "second": table["second"],
                           "difference (95% interval)": [with_interval(*r) for r in table[["difference", "low", "high"]].to_numpy(float)],
                           "DeLong p": ["" if pd.isna(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}" for p in table.p_delong]})
@@ -706,9 +728,9 @@ def threshold_notes(
 
 # %% ../nbs/14_report.ipynb #5e102e96
 PROTOCOL_NOTES = {
-    "paper": "Each rater against each other rater, the network among them; the mean of those F1s (section 3.1 of the paper).",
+    "paper": "Each rater against each other rater, the network among them; the mean of those F1s (the paper's protocol).",
     "readers": "Radiologists against radiologists only, so the network's own label is nobody's truth; the network against each radiologist.",
-    "majority": "Everyone against the majority of the other radiologists (more than half of the votes cast; a tie is a no)."}
+    "majority": "Everyone against the majority of the other radiologists (more than half of the votes cast; a tie is a no). A radiologist faces one vote fewer than the network, so the two averages do not have quite the same truth."}
 
 def undefined_notes(
     f1s: pd.DataFrame, # As `f1_table` gives it
@@ -725,8 +747,8 @@ def _radiologists_page(out, readers, predictions, panel, thresholds, tables, not
     "Write the folder of a comparison with radiologists."
     label, f1s = "Simulated readers and predictions" if synthetic else "", tables["f1"]
     scores = predictions.set_index("Image Index").loc[panel.images, panel.findings].reset_index()
-    figures = dict(difference=plot_differences(f1s, label), f1=plot_raters(f1s, title=label), roc=plot_roc(majority_truth(panel), scores, rater_points(panel), label),
-                   threshold=plot_thresholds(readers, predictions, thresholds, label))
+    figures = dict(difference=png(plot_differences(f1s, label)), f1=png(plot_raters(f1s, title=label)),
+                   roc=png(plot_roc(majority_truth(panel), scores, rater_points(panel), label)), threshold=png(plot_thresholds(readers, predictions, thresholds, label)))
     counts, fleiss = tables["raters"], tables["kappa"][tables["kappa"].measure == "fleiss"]
     agreement = pd.DataFrame({"finding": fleiss.finding, "Fleiss' kappa of the readers (95% interval)": [with_interval(*r) for r in fleiss[["kappa", "low", "high"]].to_numpy(float)]})
     sections = {"What it says": html_notes([*verdicts(f1s, counts), f"{len(counts)} findings are compared without correction for their number."]) + html_figure(figures["difference"], "Difference of F1"),

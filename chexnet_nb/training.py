@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TASKS', 'SILENT', 'summed_bce', 'weighted_bce', 'Recipe', 'departures', 'new_recipe', 'Training', 'Progress',
            'Curves', 'best_precision', 'versions', 'read_run', 'train', 'predict', 'image_files', 'read_batch',
-           'predict_files']
+           'predict_files', 'plot_curves']
 
 # %% ../nbs/08_training.ipynb #e646ddf4
 import json
@@ -21,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import lightning.pytorch as pl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -29,13 +30,13 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from .core import BadInput, atomic_path, fingerprint, some
-from .dataset import ChestData, Radiographs, random_flip, to_input
+from .core import BadInput, atomic_path, fingerprint
+from .dataset import ChestData, Study, random_flip, to_input
 from .images import Cache, find_images, read_radiograph, shrink
-from .labels import FINDINGS, label_matrix
+from .labels import FINDINGS
 from .model import ARCHITECTURES, CheXNet, best_device, load_model, new_model, save_model
 from .predictions import operating_points, read_predictions, write_predictions
-from .splits import FOLDS, fold_names, split_summary, write_split
+from .splits import split_summary, write_split
 
 # %% ../nbs/08_training.ipynb #7d6bcfa4
 def summed_bce(
@@ -248,22 +249,20 @@ def _fit(training, data, out, recipe, progress, devices):
 
 # %% ../nbs/08_training.ipynb #d1a4f0ff
 def train(
-    cache: Cache, # Prepared images, of the recipe's size
-    table: pd.DataFrame, # Label table
-    split: pd.DataFrame, # Image Index, Patient ID, split
+    study: Study, # Data made ready, at the recipe's size
     out: str|Path, # Run folder; a finished run there is refused, an unfinished one is resumed
     recipe: Recipe=Recipe(), # How to train
     model: CheXNet|None=None, # Start; None for the one that the recipe tells
     reuse: bool=False, # Take a finished run of the same recipe and split as it is, instead of refusing
     progress: bool=True, # Bars on stderr
     devices: int=1, # Processors or GPUs; several train by Lightning's DDP, from a script
-    **about, # What else to record, such as the data folder
 ) -> Path: # The run folder
     "Train by a recipe, keep the checkpoint of lowest validation loss, predict validation and test."
-    out, findings = Path(out), TASKS[recipe.task]
+    out, findings, cache, split = Path(out), TASKS[recipe.task], study.cache, study.split
     if cache.size != recipe.size: raise BadInput(f"the cache holds images of {cache.size} px, the recipe asks for {recipe.size}; prepare that size")
-    data = ChestData(cache, table, split, findings, recipe.batch_size, recipe.seed, shuffled_labels=recipe.shuffled_labels)
-    record = dict(about, status="training", recipe=asdict(recipe), split=split_summary(split), label_version=table.attrs.get("version"),
+    data = ChestData(cache, study.table, split, findings, recipe.batch_size, recipe.seed, shuffled_labels=recipe.shuffled_labels)
+    record = dict(status="training", task=recipe.task, synthetic=study.synthetic, data=str(study.data.resolve()), cache=str(cache.path.resolve()),
+                  recipe=asdict(recipe), split=split_summary(split), label_version=study.table.attrs.get("version"),
                   data_fingerprint=fingerprint(cache.names), versions=versions(), started=datetime.now(timezone.utc).isoformat(timespec="seconds"))
     model = model or new_model(findings, recipe.architecture, recipe.size, recipe.pretrained, recipe.seed)
     if reuse and _same_run(out, record): return out
@@ -353,3 +352,21 @@ def predict_files(
             if read: yield torch.from_numpy(np.stack(list(read.values())))
     found = _probabilities(model, batches(), len(files), progress)
     return pd.concat([pd.Series(names, name="Image Index"), pd.DataFrame(found, columns=model.findings)], axis=1), refused
+
+# %% ../nbs/08_training.ipynb #409d1e9b
+def plot_curves(
+    curves: pd.DataFrame, # From a run's `curves.csv`
+    kept: int|None=None, # The epoch whose weights were kept
+): # matplotlib Figure
+    "Training and validation loss by epoch; dotted lines where the learning rate fell."
+    figure, ax = plt.subplots(figsize=(6.5, 2.8), layout="constrained")
+    plt.close(figure)
+    for column, color in (("train_loss", "#8a8f98"), ("val_loss", "#0072B2")):
+        ax.plot(curves["epoch"], curves[column], "o-", ms=4, color=color, label=column.replace("_loss", "").replace("val", "validation").replace("train", "training"))
+    for epoch in curves["epoch"][curves["lr"].diff() < 0]: ax.axvline(epoch-.5, color="#D55E00", ls=":", lw=1)
+    if kept is not None: ax.plot(kept, curves.set_index("epoch")["val_loss"][kept], "o", ms=11, mfc="none", mec="#D55E00", label=f"kept: epoch {kept}")
+    ax.set(xlabel="epoch", ylabel="loss", yscale="log")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend(frameon=False)
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
