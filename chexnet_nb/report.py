@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['PAPER_REMARKS', 'BLUE', 'ORANGE', 'GREEN', 'GREY', 'RESEARCH_ONLY', 'FEW', 'PROTOCOL_NOTES', 'read_truth',
-           'patients_of', 'read_list', 'Case', 'load_case', 'published', 'published_auroc', 'Html', 'number',
-           'with_interval', 'html_table', 'auroc_page_table', 'plot_forest', 'plot_roc', 'plot_reliability',
-           'plot_raters', 'plot_differences', 'plot_thresholds', 'png', 'html_figure', 'html_synthetic', 'html_page',
-           'html_notes', 'provenance_of', 'new_folder', 'write_results', 'write_tables', 'evaluate', 'compare',
-           'read_thresholds', 'rater_counts', 'verdicts', 'rater_points', 'majority_truth', 'radiologists',
-           'rater_page_table', 'threshold_notes', 'undefined_notes']
+           'patients_of', 'Case', 'load_case', 'published', 'published_auroc', 'Html', 'number', 'with_interval',
+           'html_table', 'auroc_page_table', 'plot_forest', 'plot_roc', 'plot_reliability', 'plot_raters',
+           'plot_differences', 'plot_thresholds', 'png', 'html_figure', 'html_synthetic', 'html_page', 'html_notes',
+           'provenance_of', 'new_folder', 'write_results', 'write_tables', 'evaluate', 'compare', 'read_thresholds',
+           'rater_counts', 'verdicts', 'rater_points', 'majority_truth', 'radiologists', 'rater_page_table',
+           'threshold_notes', 'undefined_notes']
 
 # %% ../nbs/14_report.ipynb #474b34dd
 import base64
@@ -17,7 +17,6 @@ import hashlib
 import html
 import io
 import json
-import re
 import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,6 +33,7 @@ from .metrics import auroc_table, calibration_table, compare_table, cross_fit, o
 from .predictions import operating_points, read_predictions
 from .radiologists import (PROTOCOLS, f1_by_threshold, f1_table, kappa_table, majority, make_panel, network_thresholds,
                                      read_readers)
+from .splits import read_list
 
 # %% ../nbs/14_report.ipynb #6007005d
 def _simple_labels(path):
@@ -74,17 +74,6 @@ def patients_of(
     number = truth["Image Index"].str.extract(r"^(\d{8})_\d{3}\.")[0]
     if number.notna().all(): return number.to_numpy(), "The labels name no patients; they were taken from the image names (00000013_005.png is patient 13)."
     return truth["Image Index"].to_numpy(), "The labels name no patients and neither do the image names; each image counts as a patient of its own, so intervals may be too narrow."
-
-# %% ../nbs/14_report.ipynb #91dbc0c0
-def read_list(
-    path: str|Path, # Text file, an image name a line; 0/1 labels after it, as in the community split's lists, are passed over
-) -> list: # Names
-    "A list of images; raises `BadInput` for no such file, an empty one, or a name twice."
-    if not Path(path).is_file(): raise BadInput(f"no such file: {path}; a list names one image a line")
-    names = pd.Series([re.sub(r"(\s+[01])+\s*$", "", line).strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()], dtype=object)
-    if names.empty: raise BadInput(f"{path} names no image; write one a line")
-    if names.duplicated().any(): raise BadInput(f"{path}: images listed twice: {some(names[names.duplicated()].unique())}; keep one line an image")
-    return names.tolist()
 
 # %% ../nbs/14_report.ipynb #487936c1
 class Case(NamedTuple):
