@@ -61,12 +61,12 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 def to_input(
     batch, # uint8 images, shape (batch, height, width)
     device=None, # Where to; None leaves them where they are
-) -> torch.Tensor: # float32, shape (batch, 3, height, width), channels last
+) -> torch.Tensor: # float32, shape (batch, 3, height, width)
     "Normalise uint8 grayscale images as ImageNet's colour images are, on the device."
     x = torch.as_tensor(batch).to(device, non_blocking=True)
     mean, std = (torch.tensor(v, device=x.device) for v in (IMAGENET_MEAN, IMAGENET_STD))
-    x = x[..., None].float()*(1/(255*std)) - mean/std # one pass: (x/255 - mean)/std, colour last
-    return x.permute(0, 3, 1, 2)
+    shift, scale = ((v.view(1, 3, 1, 1)) for v in (-mean/std, 1/(255*std)))
+    return torch.addcmul(shift, x[:, None].float(), scale) # one pass: (x/255 - mean)/std
 
 # %% ../nbs/05_dataset.ipynb #e51dfa5f
 def random_flip(
@@ -92,7 +92,7 @@ class Radiographs(Dataset):
 
     def __getitems__(self, indices):
         "A batch: uint8 images (batch, size, size), float labels (batch, findings)."
-        return torch.from_numpy(self.cache.images[self.rows[indices]]), self.labels[indices]
+        return torch.from_numpy(self.cache.read(self.rows[indices])), self.labels[indices]
 
     def __getitem__(self, i):
         "One image (size, size) and its labels (findings,)."
