@@ -317,7 +317,7 @@ def predict(
 ) -> pd.DataFrame: # A predictions table in the order of the names
     "The probability of each finding on images of a cache, in float32."
     rows = cache.rows(names)
-    batches = (torch.from_numpy(cache.images[rows[i:i+batch_size]]) for i in range(0, len(rows), batch_size))
+    batches = (torch.from_numpy(cache.read(rows[i:i+batch_size])) for i in range(0, len(rows), batch_size))
     found = pd.DataFrame(_probabilities(model, batches, len(rows), progress), columns=model.findings)
     return pd.concat([pd.Series(list(names), name="Image Index"), found], axis=1)
 
