@@ -15,8 +15,8 @@ def lines(key):
     return [line.strip() for line in cfg.get(key, "").splitlines() if line.strip()]
 
 
-extras = {name: lines(f"{name}_requirements") for name in ("dicom", "lab", "dev")}
-extras["all"] = sorted({r for group in extras.values() for r in group})
+extras = {name: lines(f"{name}_requirements") for name in ("dicom", "medmnist", "lab", "dev")}
+extras["all"] = sorted({r for name in ("dicom", "lab", "dev") for r in extras[name]})
 
 setup(
     name=cfg["lib_name"],
@@ -36,7 +36,7 @@ setup(
         *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
     ],
     packages=find_packages(include=["chexnet_nb", "chexnet_nb.*"]),
-    include_package_data=True,
+    package_data={"chexnet_nb": ["*.json"]},
     python_requires=f">={cfg['min_python']}",
     install_requires=lines("requirements"),
     extras_require=extras,

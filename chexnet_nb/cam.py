@@ -20,7 +20,7 @@ import torch
 from PIL import Image, ImageDraw
 from scipy import ndimage
 from torch.nn import functional as F
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .core import BadInput, atomic_path, some
 from .dataset import to_input

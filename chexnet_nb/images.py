@@ -288,11 +288,11 @@ def default_cache(
     size: int=224, # Pixels a side
 ) -> Path: # `DATA/.cache/SIZE`, or a folder of the user's cache
     "The cache's place: in the data folder where that can be written or already has one, else under the user's cache folder."
-    data = Path(data).resolve()
+    data = Path(data)
     own = data/".cache"/str(size)
     if (own/"index.csv").exists() or os.access(own if own.exists() else own.parent if own.parent.exists() else data, os.W_OK): return own
     user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home()/".cache")
-    return user/"chexnet_nb"/f"{data.name}-{sha256(str(data).encode()).hexdigest()[:8]}"/str(size)
+    return user/"chexnet_nb"/f"{data.resolve().name}-{sha256(str(data.resolve()).encode()).hexdigest()[:8]}"/str(size)
 
 # %% ../nbs/02_images.ipynb #406a7b49
 def _one(out, size, row, name, file, stamp, known, source):
@@ -439,7 +439,23 @@ def _header(rows, size):
     np.lib.format.write_array_header_1_0(out, dict(descr="|u1", fortran_order=False, shape=(rows, size, size)))
     return out.getvalue().rstrip(b" \n").ljust(HEADER_BYTES-1) + b"\n"
 
-# %% ../nbs/02_images.ipynb #516ab60c
+# %% ../nbs/02_images.ipynb #81a90f6b
+def _write_index(cache, size, index):
+    "Write what the cache holds; from here on it counts."
+    height = int(index["row"].max())+1 if len(index) else 0
+    info = dict(format=1, size=size, images=len(index), rows=height, resample=RESAMPLE, fingerprint=fingerprint(index["Image Index"]))
+    with atomic_path(cache/"cache.json") as part: part.write_text(json.dumps(info, indent=1)+"\n")
+    with atomic_path(cache/"index.csv") as part: index.sort_values("row").to_csv(part, index=False)
+
+@patch
+def forget(self:Cache,
+    names, # Images of the cache
+):
+    "Take images out of the index, so that the next `prepare` makes them anew; for rows that `verify` found damaged."
+    with only_one(self.path, "preparing"), kept_on_error(self.path):
+        _write_index(self.path, self.size, self.index[~self.index["Image Index"].isin(names)])
+
+# %% ../nbs/02_images.ipynb #4af54e57
 def _close(cache, size, index, stamps, records, refused):
     "Write the tables of a finished run; the index comes last and makes it count."
     made = pd.DataFrame([r for r in records if "crc32" in r], columns=INDEX)
@@ -453,11 +469,9 @@ def _close(cache, size, index, stamps, records, refused):
     bad = [(r["Image Index"], r["file"], r["reason"]) for r in records if "reason" in r] + list(refused)
     skipped = pd.DataFrame(sorted(bad), columns=["Image Index", "file", "reason"])
     stamps = stamps | {r["Image Index"]: r["stamp"] for r in records if "reason" not in r}
-    info = dict(format=1, size=size, images=len(index), rows=height, resample=RESAMPLE, fingerprint=fingerprint(index["Image Index"]))
     with atomic_path(cache/"skipped.csv") as part: skipped.to_csv(part, index=False)
     with atomic_path(cache/"stamps.csv") as part: pd.DataFrame(sorted(stamps.items()), columns=["Image Index", "stamp"]).to_csv(part, index=False)
-    with atomic_path(cache/"cache.json") as part: part.write_text(json.dumps(info, indent=1)+"\n")
-    with atomic_path(cache/"index.csv") as part: index.sort_values("row").to_csv(part, index=False)
+    _write_index(cache, size, index)
     (cache/"journal.jsonl").unlink(missing_ok=True)
     return skipped
 
@@ -494,7 +508,7 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 
 def _journal(cache, size, tasks, records, n, workers, progress):
     "Do the tasks, adding each record to `records` and to the journal."
-    workers = 1 if n < 64 else workers or CORES
+    workers = 1 if n < 128 else workers or CORES # Fewer are done before a worker has started
     with open(cache/"journal.jsonl", "ab") as journal, tqdm(total=n+len(records), initial=len(records), desc=f"prepare {size} px",
                                                              unit="image", disable=not progress) as bar:
         if journal.tell(): journal.write(b"\n")

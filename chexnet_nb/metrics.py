@@ -15,7 +15,7 @@ from typing import Callable, NamedTuple
 import numpy as np
 import pandas as pd
 from scipy import sparse, stats
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .core import BadInput
 from .predictions import operating_points

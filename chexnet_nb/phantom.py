@@ -23,7 +23,7 @@ from zlib import crc32
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .core import BadInput, atomic_path, fingerprint, some
 from .labels import BOX_FILE, FINDINGS, NO_FINDING, read_labels

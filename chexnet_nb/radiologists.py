@@ -157,7 +157,8 @@ def network_thresholds(
     read, # Names of the images the readers labelled: never used
     findings, # Findings wanted
 ) -> dict: # Finding -> threshold; NaN where those images have no positive, or no negative
-    "Thresholds of highest F1 on images nobody read; raises `BadInput` if there are none with a label."
+    "Thresholds of highest F1 on images nobody read; raises `BadInput` if there are none with a label, or a finding has no labels."
+    if lacking := [f for f in findings if f not in labels]: raise BadInput(f"no labels for {some(lacking, 14)}, so no threshold can be chosen; give the thresholds")
     known = labels.set_index("Image Index")
     free = predictions[~predictions["Image Index"].isin(set(read)) & predictions["Image Index"].isin(known.index)]
     if free.empty:

@@ -25,6 +25,7 @@ from pathlib import Path
 import pandas as pd
 import requests
 from tqdm import tqdm
+from urllib3.exceptions import HTTPError
 
 from .core import BadInput, atomic_path, fingerprint, some
 from .images import (CORES, MAX_BYTES, SUFFIXES, Cache, default_cache, fill_cache, find_images, image_files, kept_on_error,
@@ -104,7 +105,7 @@ def _begin(response, have):
     "Where the body of a response begins (None: nowhere that is of use) and the length of the whole file (None: unknown)."
     if response.status_code == 200:
         length = response.headers.get("Content-Length")
-        return 0, int(length) if length and "Content-Encoding" not in response.headers else None
+        return 0, int(length) if length else None
     found = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", ""))
     if not found: return None, None
     return found[1] and int(found[1]), None if found[2] == "*" else int(found[2])
@@ -117,9 +118,9 @@ def _check_start(url, path, data):
                    "or name a mirror with --mirror")
 
 def _blocks(response):
-    "The body as it comes; raises `_Broken` when the connection does."
-    try: yield from response.iter_content(1 << 16)
-    except requests.RequestException as e: raise _Broken(f"the connection broke ({type(e).__name__})") from None
+    "The body as it is stored (a .gz that a server calls an encoding stays one); raises `_Broken` when the connection breaks."
+    try: yield from response.raw.stream(1 << 16, decode_content=False)
+    except HTTPError as e: raise _Broken(f"the connection broke ({type(e).__name__})") from None
 
 # %% ../nbs/03_release.ipynb #0311b6f6
 def _transfer(session, url, path, part, state, timeout, tick):
@@ -278,19 +279,22 @@ def _adopt(wanted):
         except BadInput: path.replace(f"{path}.part")
 
 def _length(url, how):
-    "The bytes a file will have, as the server says; the release's average if it does not."
+    "The bytes a file will have, as the server says; the release's average if it does not; None without a connection, after three tries."
     if "://" not in str(url): return Path(url).stat().st_size if Path(url).exists() else 0
-    try:
-        with requests.get(url, headers={"Accept-Encoding": "identity"}, stream=True, timeout=how.get("timeout", 30)) as r:
-            if r.ok and "html" not in r.headers.get("Content-Type", ""): return int(r.headers["Content-Length"])
-    except (requests.RequestException, KeyError): pass
-    return RELEASE["archive_bytes_about"]
+    for _ in range(3):
+        try:
+            with requests.get(url, headers={"Accept-Encoding": "identity"}, stream=True, timeout=min(15, how.get("timeout", 15))) as r:
+                html = not r.ok or "html" in r.headers.get("Content-Type", "")
+                return RELEASE["archive_bytes_about"] if html else int(r.headers.get("Content-Length", RELEASE["archive_bytes_about"]))
+        except requests.RequestException: time.sleep(how.get("pause", 1))
 
 def _check_space(dest, missing, how):
-    "Refuse to begin a download that cannot fit."
-    with ThreadPoolExecutor(12) as pool: lengths = pool.map(lambda url: _length(url, how), missing.values())
+    "Refuse to begin a download that cannot fit, or when no server can be reached at all."
+    with ThreadPoolExecutor(12) as pool: lengths = list(pool.map(lambda url: _length(url, how), missing.values()))
+    if missing and all(n is None for n in lengths):
+        raise BadInput(f"no connection to {some(missing.values(), 1)}; check the network, or name a mirror (a URL or a folder) with --mirror")
     there = sum(Path(f"{p}.part").stat().st_size for p in missing if Path(f"{p}.part").exists())
-    needed, free = sum(lengths)-there, shutil.disk_usage(dest).free
+    needed, free = sum(n or RELEASE["archive_bytes_about"] for n in lengths)-there, shutil.disk_usage(dest).free
     if needed > free:
         raise BadInput(f"{dest} needs {needed/1e9:.1f} GB more, its disk has {free/1e9:.1f} GB free; make room, name another folder, "
                        "or fetch fewer archives at a time with --archives")
@@ -438,6 +442,7 @@ def _doubles(data):
 def verify(
     data: str|Path, # Data folder, prepared
     cache: str|Path|None=None, # Its cache; None for `images.default_cache` at 224 px, or the only one there is
+    repair: bool=False, # Forget the damaged rows, so that the next `prepare_release` makes them anew
     progress: bool=True, # Show a progress bar
 ) -> pd.DataFrame: # Image Index, state, detail: a row for each image at fault; .attrs: images, wanted, cache
     "Compare a cache, every pixel of it, with its checksums and with the label table; raises `BadInput` if there is no cache."
@@ -446,7 +451,10 @@ def verify(
     opened = Cache(cache or _only_cache(data))
     skipped = pd.read_csv(opened.path/"skipped.csv", dtype=str)
     rows = [(n, "undecodable", r) for n, r in zip(skipped["Image Index"], skipped["reason"])] + _doubles(data)
-    rows += [(n, "changed", "its pixels in the cache are damaged; remove the cache and prepare again") for n in opened.verify(CORES, progress)]
+    damaged = opened.verify(CORES, progress)
+    if repair and len(damaged): opened.forget(damaged)
+    advice = "forgotten now, prepare again" if repair else "verify with --repair, then prepare again"
+    rows += [(n, "changed", f"its pixels in the cache are damaged; {advice}") for n in damaged]
     rows += _source_changes(data, opened)
     own = any((data/n).is_file() for n in LABEL_FILES)
     wanted = set(read_labels(data)["Image Index"]) if own else set()

@@ -16,6 +16,7 @@ import hashlib
 import html
 import io
 import json
+import re
 import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -75,11 +76,11 @@ def patients_of(
 
 # %% ../nbs/14_report.ipynb #91dbc0c0
 def read_list(
-    path: str|Path, # Text file, an image name a line
+    path: str|Path, # Text file, an image name a line; 0/1 labels after it, as in the community split's lists, are passed over
 ) -> list: # Names
     "A list of images; raises `BadInput` for no such file, an empty one, or a name twice."
     if not Path(path).is_file(): raise BadInput(f"no such file: {path}; a list names one image a line")
-    names = pd.Series([line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()], dtype=object)
+    names = pd.Series([re.sub(r"(\s+[01])+\s*$", "", line).strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()], dtype=object)
     if names.empty: raise BadInput(f"{path} names no image; write one a line")
     if names.duplicated().any(): raise BadInput(f"{path}: images listed twice: {some(names[names.duplicated()].unique())}; keep one line an image")
     return names.tolist()
@@ -692,19 +693,15 @@ def radiologists(
     if isinstance(findings, str): findings = [f for f in findings.split(",") if f.strip()]
     wanted = make_panel(said, table, dict.fromkeys(FINDINGS, .5), findings or None).findings
     at, how = read_thresholds(thresholds, wanted), "given"
-    if at is None: at, how = network_thresholds(table, _for_findings(read_truth(labels), wanted, labels), said["Image Index"], wanted), "highest F1 against the data set's label on images nobody read"
+    if at is None:
+        at, how = network_thresholds(table, read_truth(labels), said["Image Index"], wanted), "highest F1 against the data set's label on images nobody read"
     panel = make_panel(said, table, at, wanted)
-    groups, notes = (patients_of(pd.DataFrame({"Image Index": panel.images})) if cluster else (None, ""))
+    groups, note = patients_of(pd.DataFrame({"Image Index": panel.images})) if cluster else (None, "")
     tables = dict(f1=f1_table(panel, n_boot, seed, groups), kappa=kappa_table(panel, n_boot, seed, groups), raters=rater_counts(panel, at))
     files = {"readers": readers, "predictions": predictions, **({"labels": labels} if labels is not None else {})}
     provenance = provenance_of(files, panel.images, n_boot=n_boot, seed=seed, resampled="patients" if cluster else "images", threshold=how, synthetic=synthetic)
-    _radiologists_page(out, said, table, panel, at, tables, [*panel.notes, *([notes] if notes else [])], provenance, synthetic)
+    _radiologists_page(out, said, table, panel, at, tables, [*panel.notes, *([note] if note else [])], provenance, synthetic)
     return tables
-
-def _for_findings(truth, wanted, labels):
-    "The label table, if it has the findings."
-    if lacking := [f for f in wanted if f not in truth]: raise BadInput(f"{labels}: no labels for {some(lacking, 14)}, so no threshold can be chosen; give thresholds")
-    return truth
 
 # %% ../nbs/14_report.ipynb #797617fa
 def rater_page_table(

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TASKS', 'SILENT', 'summed_bce', 'weighted_bce', 'Recipe', 'departures', 'new_recipe', 'Training', 'Progress',
-           'Curves', 'best_precision', 'versions', 'read_run', 'train', 'predict', 'image_files', 'read_batch',
-           'predict_files', 'plot_curves']
+           'Curves', 'best_precision', 'versions', 'read_run', 'refuse_finished', 'train', 'predict', 'image_files',
+           'read_batch', 'predict_files', 'plot_curves']
 
 # %% ../nbs/08_training.ipynb #e646ddf4
 import json
@@ -210,14 +210,22 @@ def read_run(
     return about
 
 # %% ../nbs/08_training.ipynb #82069b7a
+def refuse_finished(
+    out: str|Path, # Run folder
+):
+    "Raise `BadInput` if the folder holds a finished run."
+    file = Path(out)/"run.json"
+    if file.is_file() and json.loads(file.read_text())["status"] == "finished":
+        raise BadInput(f"{out} holds a finished run, which is never overwritten; name another folder")
+
 def _open_run(out, about):
     "Write `run.json` into a new folder; raises for a finished run, or an unfinished one of another recipe or data."
+    refuse_finished(out)
     file = out/"run.json"
     if out.exists() and not file.is_file() and any(out.iterdir()):
         raise BadInput(f"{out} exists and is no run folder; name a folder that does not exist")
     if file.is_file():
         earlier = json.loads(file.read_text())
-        if earlier["status"] == "finished": raise BadInput(f"{out} holds a finished run, which is never overwritten; name another folder")
         if changed := [k for k in ("recipe", "split") if earlier[k] != json.loads(json.dumps(about[k]))]:
             raise BadInput(f"{out} holds an unfinished run of another {' and '.join(changed)}; repeat it as it was, or name another folder")
     else: _write_json(file, about)

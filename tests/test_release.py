@@ -64,6 +64,7 @@ class Breaking(BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         if start: self.send_header("Content-Range", f"bytes {start}-{len(data)-1}/{len(data)}")
         self.send_header("ETag", tag)
+        if fault == "encoded": self.send_header("Content-Encoding", "x-gzip")
         length = len(body) + {"too long": 1000, "too short": -1000}.get(fault, 0)
         self.send_header("Content-Length", str(length))
         self.end_headers()
@@ -115,7 +116,7 @@ def contents(cache):
     return {n: (cache/n).read_bytes() for n in ("images.npy", "index.csv", "skipped.csv", "cache.json")}
 
 
-@pytest.mark.parametrize("faults", [["drop"]*5, ["500", "503", "drop", "500"], ["too long"], ["stall"], ["redirect"], ["truncated"], ["too short"], ["drop", "truncated", "drop"]],
+@pytest.mark.parametrize("faults", [["drop"]*5, ["500", "503", "drop", "500"], ["too long"], ["stall"], ["redirect"], ["encoded"], ["truncated"], ["too short"], ["drop", "truncated", "drop"]],
                          ids=" ".join)
 def test_a_broken_transfer_ends_whole(server, tmp_path, faults):
     server.files["a.tar.gz"], server.faults["a.tar.gz"] = ONE, list(faults)

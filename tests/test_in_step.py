@@ -1,0 +1,46 @@
+"The exported package, the clean notebooks and the README are what the notebooks in nbs/ say. `python tests/test_in_step.py` writes the README."
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+from nbconvert import MarkdownExporter
+
+ROOT = Path(__file__).parents[1]
+TOOLS = Path(sys.executable).parent
+
+
+def readme():
+    "The README that nbs/index.ipynb makes: its text and outputs, without hidden cells."
+    nb = nbformat.read(ROOT/"nbs/index.ipynb", 4)
+    nb.cells = [c for c in nb.cells if not c.source.startswith("#| hide")]
+    text, _ = MarkdownExporter(exclude_input_prompt=True, exclude_output_prompt=True).from_notebook_node(nb)
+    return text.replace("](images/", "](nbs/images/").strip() + "\n"
+
+
+def run_in_copy(tmp_path, tool):
+    "Files that a tool changes in a copy of the checkout."
+    copy = tmp_path/"copy"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "reports", "data", "*.egg-info", "_proc", "_docs"))
+    subprocess.run([TOOLS/tool], cwd=copy, check=True, capture_output=True)
+    files = [p.relative_to(copy) for p in sorted(copy.rglob("*")) if p.suffix in (".py", ".ipynb") and "_proc" not in p.parts]
+    return [str(f) for f in files if not (ROOT/f).exists() or (ROOT/f).read_text() != (copy/f).read_text()]
+
+
+def test_export_is_in_step(tmp_path): assert run_in_copy(tmp_path, "nbdev_export") == [], "run nbdev_export and commit"
+
+
+def test_notebooks_are_clean(tmp_path): assert run_in_copy(tmp_path, "nbdev_clean") == [], "run nbdev_clean and commit"
+
+
+def test_readme_is_in_step(): assert (ROOT/"README.md").read_text() == readme(), "run make readme and commit"
+
+
+def test_rooms_without_torch():
+    light = "labels splits images release phantom predictions metrics radiologists experiment report cli".split()
+    code = f"import sys, importlib\nfor m in {light}: importlib.import_module(f'chexnet_nb.{{m}}')\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+if __name__ == "__main__": (ROOT/"README.md").write_text(readme())
