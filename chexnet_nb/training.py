@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from .core import BadInput, atomic_path, fingerprint
-from .dataset import ChestData, Study, random_flip, to_input
+from .dataset import ChestData, Study, random_flip, random_shift, to_input
 from .images import Cache, find_images, read_radiograph, shrink
 from .labels import FINDINGS
 from .model import ARCHITECTURES, CheXNet, best_device, load_model, new_model, save_model
@@ -73,7 +73,9 @@ class Recipe:
     decay: float = .1 # Factor on the learning rate at a plateau of the validation loss
     plateau: int = 0 # Epochs without a lower validation loss that are let pass before it (0: silent, "plateaus after an epoch")
     flip: bool = True # Random horizontal flips
+    shift: int = 0 # Pixels of random shift in training; none in the paper
     epochs: int = 30 # At the most; the paper is silent
+    weight_decay: float = 0 # Decoupled, as in AdamW; none in the paper
     stop_after: int = 4 # Epochs without a lower validation loss; the paper is silent
     precision: str = "auto" # Of the arithmetic; the paper is silent. "auto": mixed where the device is made for it
     seed: int = 0
@@ -96,9 +98,9 @@ def new_recipe(**values) -> Recipe:
     recipe = Recipe(**values)
     for name, known in (("task", TASKS), ("architecture", ARCHITECTURES)):
         if getattr(recipe, name) not in known: raise BadInput(f"unknown {name} {getattr(recipe, name)!r}; valid: {', '.join(known)}")
-    if min(recipe.size-27, recipe.batch_size, recipe.epochs, recipe.lr) <= 0:
-        raise BadInput(f"size {recipe.size}, batch_size {recipe.batch_size}, epochs {recipe.epochs}, lr {recipe.lr}: "
-                       "all must be above 0, and size at least 28")
+    if min(recipe.size-27, recipe.batch_size, recipe.epochs, recipe.lr, recipe.shift+1) <= 0:
+        raise BadInput(f"size {recipe.size}, batch_size {recipe.batch_size}, epochs {recipe.epochs}, lr {recipe.lr}, shift {recipe.shift}: "
+                       "all must be above 0, size at least 28, and shift 0 or more")
     return recipe
 
 # %% ../nbs/08_training.ipynb #0efa9ef2
@@ -119,11 +121,13 @@ class Training(pl.LightningModule):
         return summed_bce(logits, labels) if self.recipe.task == "chexnet14" else weighted_bce(logits, labels, *self.counts)
 
     def on_train_epoch_start(self):
-        self.flips = torch.Generator().manual_seed(self.recipe.seed*100_000 + self.current_epoch)
+        self.draws = torch.Generator().manual_seed(self.recipe.seed*100_000 + self.current_epoch)
 
     def training_step(self, batch, _):
         images, labels = batch
-        loss = self.loss(random_flip(images, self.flips) if self.recipe.flip else images, labels)
+        if self.recipe.flip: images = random_flip(images, self.draws)
+        if self.recipe.shift: images = random_shift(images, self.recipe.shift, self.draws)
+        loss = self.loss(images, labels)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss
 
@@ -135,7 +139,7 @@ def validation_step(self:Training, batch, _):
 
 @patch
 def configure_optimizers(self:Training):
-    adam = torch.optim.Adam(self.parameters(), self.recipe.lr, betas=(.9, .999))
+    adam = torch.optim.AdamW(self.parameters(), self.recipe.lr, betas=(.9, .999), weight_decay=self.recipe.weight_decay) # Adam where there is no decay
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(adam, factor=self.recipe.decay, patience=self.recipe.plateau, threshold=0)
     return dict(optimizer=adam, lr_scheduler=dict(scheduler=plateau, monitor="val_loss"))
 
