@@ -4,7 +4,8 @@ loading and an evaluation, each in a process of its own, with its time and peak 
     python benchmarks/rehearsal.py [FOLDER]
 
 The pixels are a sparse file: 5.6 GB long, nearly nothing on disk. Peak memory is that of the process and its loader's workers
-together: proportional set size (shared pages counted once) and resident set size (shared pages counted in each).
+together: "own" is what they have allocated (pages they share counted once), "resident" the sum of what `ps` shows (libraries and
+other shared pages counted in each process).
 Writes rehearsal.csv beside this script.
 """
 import os
@@ -94,17 +95,18 @@ def family(pid):
 
 
 def memory(pid):
-    "(proportional, resident) bytes of a process and its descendants."
+    "(own, resident) bytes of a process and its descendants."
     total = [0, 0]
     for p in family(pid):
         for line in Path(f"/proc/{p}/smaps_rollup").read_text().splitlines():
-            for i, key in enumerate(("Pss:", "Rss:")):
-                if line.startswith(key): total[i] += 1024*int(line.split()[1])
+            key, value = line.split()[:2] if ":" in line.split()[0] else ("", 0)
+            if key in ("Pss_Anon:", "Pss_Shmem:"): total[0] += 1024*int(value)
+            if key == "Rss:": total[1] += 1024*int(value)
     return total
 
 
 def run(code, cache):
-    "Seconds, and peak proportional and resident bytes, of a stage."
+    "Seconds, and peak own and resident bytes, of a stage."
     code = "import sys\nfrom pathlib import Path\n" + dedent(code).replace("LOADER", LOADER)
     begin, peak = time.perf_counter(), [0, 0]
     process = subprocess.Popen([sys.executable, "-c", code, str(cache)])
@@ -123,13 +125,14 @@ def main(folder=None):
         for name, code in STAGES.items():
             seconds, *peak = run(code, Path(place)/"224")
             rows.append((name, seconds, *(p/1e6 for p in peak)))
-            print(f"{name}: {rows[-1][1]:.1f} s, {rows[-1][2]:.0f} MB proportional, {rows[-1][3]:.0f} MB resident", flush=True)
+            print(f"{name}: {rows[-1][1]:.1f} s, {rows[-1][2]:.0f} MB own, {rows[-1][3]:.0f} MB resident", flush=True)
             if "bookkeeping" in name: os.truncate(Path(place)/"224"/"images.npy", 128+112_120*224**2)
-    table = pd.DataFrame(rows, columns=["stage", "seconds", "peak PSS, MB", "peak RSS, MB"])
+    table = pd.DataFrame(rows, columns=["stage", "seconds", "peak own, MB", "peak resident, MB"])
     table.round(1).to_csv(Path(__file__).with_suffix(".csv"), index=False)
-    peak = table.set_index("stage")[["peak PSS, MB", "peak RSS, MB"]]
+    peak = table.set_index("stage")[["peak own, MB", "peak resident, MB"]]
     for w in ("no worker", "2 workers"):
-        print(f"an epoch over an empty one, {w}:", (peak.loc[f"an epoch of loading, {w}"] - peak.loc[f"empty loading: two batches, {w}"]).round().to_dict())
+        above = peak.loc[f"an epoch of loading, {w}"] - peak.loc[f"empty loading: two batches, {w}"]
+        print(f"an epoch over an empty one, {w}:", above.round().to_dict())
 
 
 if __name__ == "__main__": main(*sys.argv[1:])

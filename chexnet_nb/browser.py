@@ -382,7 +382,7 @@ def _choice(options, value, label, width="210px"):
 
 def _slider(value, low, high, label):
     "A slider that answers while it moves."
-    return w.FloatSlider(value=value, min=low, max=high, step=.05, description=label, layout=w.Layout(width="230px"), readout_format=".2f",
+    return w.FloatSlider(value=value, min=low, max=high, step=.05, description=label, layout=w.Layout(width="250px", flex="0 0 auto"), readout_format=".2f",
                          style=dict(description_width="auto"))
 
 class CamBrowser(w.VBox):

@@ -93,10 +93,11 @@ def verify(
     data, # Data folder, prepared
     *,
     cache=None, # Its cache, if it is not in the usual place
+    repair:bool=False, # Take damaged rows out of the cache, so that `prepare` makes them anew
 ):
     "Say which images are missing, doubled, undecodable or changed; exits 1 if any is."
     from chexnet_nb.release import verdict, verify as check
-    report = check(data, cache)
+    report = check(data, cache, repair)
     print(verdict(report))
     return int(len(report) > 0)
 

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'Study', 'open_study', 'to_input', 'random_flip', 'random_shift', 'Radiographs',
-           'ChestData', 'fold_counts', 'plot_examples', 'plot_ranks']
+           'ChestData', 'shuffle_labels', 'fold_counts', 'plot_examples', 'plot_ranks']
 
 # %% ../nbs/05_dataset.ipynb #7e1095a8
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -34,6 +34,7 @@ class Study:
     table: pd.DataFrame # The labels of the images that are there
     split: pd.DataFrame # Image Index, Patient ID, split
     synthetic: bool # Whether the images are drawn
+    shuffled: bool=False # Whether the labels are of the wrong images, as a control
 
 def open_study(
     data: str|Path, # Folder of radiographs, or of the release's archives
@@ -60,12 +61,12 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 def to_input(
     batch, # uint8 images, shape (batch, height, width)
     device=None, # Where to; None leaves them where they are
-) -> torch.Tensor: # float32, shape (batch, 3, height, width), channels last
+) -> torch.Tensor: # float32, shape (batch, 3, height, width)
     "Normalise uint8 grayscale images as ImageNet's colour images are, on the device."
     x = torch.as_tensor(batch).to(device, non_blocking=True)
     mean, std = (torch.tensor(v, device=x.device) for v in (IMAGENET_MEAN, IMAGENET_STD))
-    x = x[..., None].float()*(1/(255*std)) - mean/std # one pass: (x/255 - mean)/std, colour last
-    return x.permute(0, 3, 1, 2)
+    shift, scale = ((v.view(1, 3, 1, 1)) for v in (-mean/std, 1/(255*std)))
+    return torch.addcmul(shift, x[:, None].float(), scale) # one pass: (x/255 - mean)/std
 
 # %% ../nbs/05_dataset.ipynb #e51dfa5f
 def random_flip(
@@ -103,7 +104,7 @@ class Radiographs(Dataset):
 
     def __getitems__(self, indices):
         "A batch: uint8 images (batch, size, size), float labels (batch, findings)."
-        return torch.from_numpy(self.cache.images[self.rows[indices]]), self.labels[indices]
+        return torch.from_numpy(self.cache.read(self.rows[indices])), self.labels[indices]
 
     def __getitem__(self, i):
         "One image (size, size) and its labels (findings,)."
@@ -125,7 +126,6 @@ class ChestData(pl.LightningDataModule):
         batch_size:int=16, # The paper's minibatch
         seed:int=0, # Of the order of the training images
         num_workers:int=0, # Worker processes a loader
-        shuffled_labels:bool=False, # Control: training and validation labels dealt out to the wrong images
     ):
         super().__init__()
         self.cache, self.batch_size, self.seed, self.num_workers = cache, batch_size, seed, num_workers
@@ -133,9 +133,6 @@ class ChestData(pl.LightningDataModule):
         rows = table.set_index("Image Index")
         if unknown := [n for n in split["Image Index"] if n not in rows.index]: raise BadInput(f"no labels for {some(unknown)}; pass their label table")
         self.labels = {fold: label_matrix(rows.loc[names], findings) for fold, names in self.names.items()}
-        if shuffled_labels:
-            rng = np.random.default_rng([seed, 2])
-            for fold in ("train", "val"): self.labels[fold] = rng.permutation(self.labels[fold])
 
 # %% ../nbs/05_dataset.ipynb #fd656e53
 @patch
@@ -154,6 +151,17 @@ def train_dataloader(self:ChestData): return self.loader("train", shuffle=True)
 
 @patch
 def val_dataloader(self:ChestData): return self.loader("val")
+
+# %% ../nbs/05_dataset.ipynb #d76fed1e
+def shuffle_labels(
+    study: Study, # Data made ready
+    seed: int=0, # Of the permutation
+) -> Study: # The same images and split, with labels of the wrong images
+    "A control: the label rows permuted over all images, of every fold."
+    columns, order = list(FINDINGS), np.random.default_rng([seed, 2]).permutation(len(study.table))
+    table = study.table.copy()
+    table[columns] = table[columns].to_numpy()[order]
+    return replace(study, table=table, shuffled=True)
 
 # %% ../nbs/05_dataset.ipynb #87935a4d
 def fold_counts(

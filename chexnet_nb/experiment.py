@@ -125,11 +125,11 @@ def _execute(notebook, out, values, progress):
 
 # %% ../nbs/13_experiment.ipynb #e1bd9e94
 STYLE = """
-body{max-width:980px;margin:2rem auto;padding:0 1rem;font:16px/1.55 system-ui,sans-serif;color:#1c2430;background:#fff}
+body{max-width:1200px;margin:2rem auto;padding:0 1rem;font:16px/1.55 system-ui,sans-serif;color:#1c2430;background:#fff}
 h1,h2,h3{line-height:1.25} h2{margin-top:2.2rem;border-bottom:1px solid #d9dee5;padding-bottom:.2rem} a{color:#0b5cad}
-img,svg{max-width:100%;height:auto} table{border-collapse:collapse;font-size:14px;margin:.8rem 0} .anchor-link{display:none}
-th,td{padding:.28rem .7rem;text-align:right;border-bottom:1px solid #e4e8ee} th:first-child,td:first-child{text-align:left}
-thead th{border-bottom:2px solid #aab4c0} caption{caption-side:top;text-align:left;color:#56606d} pre{white-space:pre-wrap;font-size:13px}
+img,svg{max-width:100%;height:auto} table{border-collapse:collapse;font-size:13.5px;margin:.8rem 0} .anchor-link{display:none}
+p,li,blockquote{max-width:75ch} th,td{padding:.28rem .6rem;text-align:right;border-bottom:1px solid #e4e8ee} th:first-child,td:first-child{text-align:left}
+thead th{border-bottom:2px solid #aab4c0} caption{caption-side:top;text-align:left;color:#56606d;white-space:nowrap} pre{white-space:pre-wrap;font-size:13px}
 blockquote{margin:1rem 0;padding:.4rem 1rem;border-left:4px solid #c47f00;background:#fff7e6} .jp-OutputArea-output{overflow-x:auto}
 @media(prefers-color-scheme:dark){body{color:#dde3ea;background:#14181e} h2,th,td{border-color:#333c48} thead th{border-color:#596575} a{color:#6db3f2}
 blockquote{background:#2b2412} img{background:#fff}}"""
@@ -170,7 +170,7 @@ def _headline(file, root):
     rows = "".join(f"<tr>{cells('td', r)}</tr>" for r in about["rows"])
     label = "<strong>Synthetic data.</strong> " if about["synthetic"] else ""
     return (f"<h2><a href='{escape(str((file.parent/'index.html').relative_to(root)))}'>{escape(about['title'])}</a></h2>"
-            f"<p>{label}{escape(about['note'])}</p><table><thead><tr>{cells('th', about['columns'])}</tr></thead><tbody>{rows}</tbody></table>")
+            f"<p><code>{escape(file.parent.name)}</code> · {label}{escape(about['note'])}</p><table><thead><tr>{cells('th', about['columns'])}</tr></thead><tbody>{rows}</tbody></table>")
 
 def write_index(
     reports: str|Path="reports", # Folder of result folders

@@ -67,9 +67,13 @@ def _check_png(data, name):
     raise BadInput(f"{name}: truncated, the PNG ends at byte {len(data):,} before its end mark; fetch the file again")
 
 # %% ../nbs/02_images.ipynb #ca4ad5fa
-def _eight_bits(values, bits=16):
-    "uint8 from unsigned values of `bits` bits; 12 bits are assumed where a deeper image never exceeds 4095."
-    top = 4095 if bits > 12 and values.max() < 4096 else 2**bits-1
+def _top(values, bits):
+    "The largest value that unsigned `values` of `bits` bits can have; 12 bits are assumed where a deeper image never exceeds 4095."
+    return 4095 if bits > 12 and values.max() < 4096 else 2**bits-1
+
+def _eight_bits(values):
+    "uint8 from the values of a 16-bit image."
+    top = _top(values, 16)
     return ((values.astype(np.uint32)*255 + top//2)//top).astype(np.uint8)
 
 def _to_gray(image, name):
@@ -95,8 +99,6 @@ def _window(values, dataset):
     shown = np.clip((values-low)/max(high-low, 1), 0, 1)
     return shown if slope > 0 else 1-shown
 
-def _top(values, bits): return 4095 if bits > 12 and values.max() < 4096 else 2**bits-1
-
 # %% ../nbs/02_images.ipynb #db1cd16b
 def _read_dicom(data, name):
     "A DICOM file of one grayscale frame as an 8-bit image, and its photometric interpretation."
@@ -106,7 +108,8 @@ def _read_dicom(data, name):
     dataset = pydicom.dcmread(BytesIO(data))
     kind = getattr(dataset, "PhotometricInterpretation", "no PhotometricInterpretation")
     if kind not in ("MONOCHROME1", "MONOCHROME2"): raise BadInput(f"{name}: DICOM with {kind}; MONOCHROME1 and MONOCHROME2 are read")
-    if (frames := int(getattr(dataset, "NumberOfFrames", 1) or 1)) > 1: raise BadInput(f"{name}: {frames} frames; one is read; save it as a file of its own")
+    frames = int(getattr(dataset, "NumberOfFrames", 1) or 1)
+    if frames > 1: raise BadInput(f"{name}: {frames} frames; one is read; save it as a file of its own")
     _check_size(int(dataset.Columns), int(dataset.Rows), name)
     values = dataset.pixel_array.astype(np.float64)
     if getattr(dataset, "VOILUTSequence", None) or getattr(dataset, "ModalityLUTSequence", None):
@@ -426,7 +429,8 @@ def _open(cache, size):
     "The index and the stamps of a cache that may be new; raises `BadInput` if it is of another size or format."
     info = json.loads((cache/"cache.json").read_text()) if (cache/"cache.json").exists() else dict(size=size, format=1)
     if info["size"] != size or info["format"] != 1:
-        raise BadInput(f"{cache} holds images of {info['size']} px (format {info['format']}), {size} px (format 1) are wanted; name another place with --cache")
+        raise BadInput(f"{cache} holds images of {info['size']} px (format {info['format']}), {size} px (format 1) are wanted; "
+                       "name another place with --cache")
     if not (cache/"images.npy").exists():
         with atomic_path(cache/"images.npy") as part: part.write_bytes(_header(0, size))
     index = _read_table(cache/"index.csv", INDEX, **{"Image Index": str, "file": str, "mode": str})
@@ -495,10 +499,10 @@ def fill_cache(
         done = _replay(cache, size, sources, stale)
         rows = _plan(stale, done, index)
         todo = [name for name in rows if name not in done]
-        _check_room(cache, len(todo)*(size**2+500))
         records = list(done.values())
-        tasks = ([(rows[n], n, sources[n][0], sources[n][2], stale[n], source) for n, source in batch] for batch in batches(todo))
-        _journal(cache, size, tasks, records, len(todo), workers, progress)
+        _check_room(cache, len(todo)*(size**2+500))
+        item = lambda name, source: (rows[name], name, sources[name][0], sources[name][2], stale[name], source)
+        _journal(cache, size, ([item(*i) for i in batch] for batch in batches(todo)), records, len(todo), workers, progress)
         if records or refused or not (cache/"index.csv").exists() or (cache/"skipped.csv").stat().st_size > 30:
             _close(cache, size, index, stamps, records, refused)
     return _judged(Cache(cache), on_bad)
@@ -525,12 +529,14 @@ def kept_on_error(
     "Turn a full disk, or whatever else stops the writing, into a `BadInput` that says how to go on."
     try: yield
     except OSError as e:
-        raise BadInput(f"{folder} cannot be written ({e.strerror or e}); what was finished is kept: make room, then run the same command again to go on") from e
+        raise BadInput(f"{folder} cannot be written ({e.strerror or e}); what was finished is kept: make room, then run the same "
+                       "command again to go on") from e
 
 def _check_room(cache, needed):
     "Refuse to begin what cannot fit."
     if (free := shutil.disk_usage(cache).free) < needed:
-        raise BadInput(f"{cache} needs {needed/1e9:.2f} GB more, its disk has {free/1e9:.2f} GB free; make room, or name another place with --cache")
+        raise BadInput(f"{cache} needs {needed/1e9:.2f} GB more, its disk has {free/1e9:.2f} GB free; make room, "
+                       "or name another place with --cache")
 
 # %% ../nbs/02_images.ipynb #42fbd036
 def _judged(cache, on_bad):

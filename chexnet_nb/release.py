@@ -18,6 +18,7 @@ import threading
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -97,8 +98,8 @@ def _ask(session, url, have, tag, timeout):
     if response.status_code in (200, 206, 416): return response
     response.close()
     if response.status_code in (408, 425, 429) or response.status_code >= 500: raise _Broken(f"the server answered {response.status_code}")
-    raise BadInput(f"{url}: the server answered {response.status_code} {response.reason}; look at {RELEASE['home']} whether the link still holds, "
-                   "or name a mirror with --mirror")
+    raise BadInput(f"{url}: the server answered {response.status_code} {response.reason}; look at {RELEASE['home']} whether the link "
+                   "still holds, or name a mirror with --mirror")
 
 # %% ../nbs/03_release.ipynb #fa2a36ea
 def _begin(response, have):
@@ -182,8 +183,8 @@ def _persist(url, path, part, state, tries, timeout, pause, tick):
                 if have and have == state.get("total"): return
                 failures, best = (0, have) if have > best else (failures+1, best)
                 if failures >= tries:
-                    raise BadInput(f"{url}: {e}, {tries} times in a row; {have:,} bytes are kept in {part.name}: run the same command later to go on, "
-                                   "or name a mirror with --mirror") from None
+                    raise BadInput(f"{url}: {e}, {tries} times in a row; {have:,} bytes are kept in {part.name}: run the same command "
+                                   "later to go on, or name a mirror with --mirror") from None
                 time.sleep(min(60, pause*2**failures)*random.uniform(.7, 1))
 
 def _copy(source, part, tick):
@@ -200,20 +201,21 @@ def _check_table(path, name):
     "Refuse a label table or list of boxes that does not name the images of the release."
     names = read_labels(path)["Image Index"] if name in LABEL_FILES else pd.read_csv(path, usecols=[0]).iloc[:, 0].unique()
     wanted = RELEASE["tables"][name]
-    if fingerprint(names) != wanted["fingerprint"]:
-        raise BadInput(f"{name} names {len(names):,} images with fingerprint {fingerprint(names)}; the release's has {wanted['images']:,}, {wanted['fingerprint']}")
+    if (found := fingerprint(names)) != wanted["fingerprint"]:
+        raise BadInput(f"{name} names {len(names):,} images with fingerprint {found}; the release's has {wanted['images']:,}, {wanted['fingerprint']}")
 
 def _check_community(path, fold):
     "Refuse a list that is not the community split's; what passes is written anew, a name a line."
     names = read_list(path)
-    if fingerprint(names) != COMMUNITY[fold]:
-        raise BadInput(f"community_{fold}.txt names {len(names):,} images with fingerprint {fingerprint(names)}; the community split's is {COMMUNITY[fold]}")
+    if (found := fingerprint(names)) != COMMUNITY[fold]:
+        raise BadInput(f"community_{fold}.txt names {len(names):,} images with fingerprint {found}; the community split's is {COMMUNITY[fold]}")
     path.write_text("\n".join(names)+"\n")
 
 def _check_official(path, name, other):
     "Refuse an official list of another length, with unknown images, or that shares patients with the other list."
     names, table = read_list(path), read_labels().set_index("Image Index")["Patient ID"]
-    if len(names) != (wanted := RELEASE["official"][name]["images"]): raise BadInput(f"{name} names {len(names):,} images; the release's names {wanted:,}")
+    wanted = RELEASE["official"][name]["images"]
+    if len(names) != wanted: raise BadInput(f"{name} names {len(names):,} images; the release's names {wanted:,}")
     if unknown := [n for n in names if n not in table.index]: raise BadInput(f"{name} names images that the release does not have: {some(unknown)}")
     if other.exists() and (shared := set(table[names]) & set(table[read_list(other)])):
         raise BadInput(f"{name} and {other.name} share {len(shared):,} patients; they are not the release's lists")
@@ -226,7 +228,8 @@ def _packaged(name):
 def _small_files(dest, mirror, **how):
     "Fetch the small files that are not there yet; a row (file, bytes, state) for each."
     checks = {name: lambda p, n=name: _check_table(p, n) for name in RELEASE["tables"]}
-    checks |= {name: lambda p, n=name: _check_official(p, n, dest/("test_list.txt" if n[:5] == "train" else "train_val_list.txt")) for name in RELEASE["official"]}
+    other = dict(zip(RELEASE["official"], reversed(RELEASE["official"])))
+    checks |= {name: lambda p, n=name: _check_official(p, n, dest/other[n]) for name in RELEASE["official"]}
     checks |= {name: lambda p, f=info["fold"]: _check_community(p, f) for name, info in RELEASE["community"].items()}
     rows = []
     for name, check in checks.items():
@@ -301,34 +304,48 @@ def _check_space(dest, missing, how):
 
 # %% ../nbs/03_release.ipynb #83f293a6
 def _fetch_all(wanted, jobs, progress, how):
-    "Fetch archives, several at once; a row for each. Every archive is tried before the first failure is raised."
-    total = tqdm(desc="in all", unit="B", unit_scale=True, position=0, disable=not progress)
-    lock, stop, failures = threading.Lock(), threading.Event(), []
-
-    def one(item):
-        place, (path, url) = item
+    "Fetch archives, several at once; a row for each. Every archive is tried before the failures are raised."
+    failures = []
+    def one(place, path, url):
+        "Fetch one archive; its row."
         if path.exists(): return path.name, path.stat().st_size, "there", ""
-        with tqdm(desc=path.name, unit="B", unit_scale=True, position=1+place, leave=False, disable=not progress) as bar:
-            def tick(have, size):
-                if stop.is_set(): raise _Broken("stopped")
-                with lock:
-                    total.total = (total.total or 0) + (size or 0)-(bar.total or 0)
-                    total.update(have-bar.n)
-                bar.total = size
-                bar.update(have-bar.n)
+        with bars.bar(path.name, 1+place) as tick:
             try: fetch(url, path, check=list_members, tick=tick, **how)
             except BadInput as e: return failures.append(str(e))
         _rename_note(path)
         return path.name, path.stat().st_size, "fetched", str(url)
 
-    with total, ThreadPoolExecutor(jobs) as pool:
-        try: rows = list(pool.map(one, enumerate(wanted.items())))
+    with _Bars(progress) as bars, ThreadPoolExecutor(jobs) as pool:
+        try: rows = list(pool.map(one, range(len(wanted)), wanted.keys(), wanted.values()))
         except BaseException:
-            stop.set()
+            bars.stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     if failures: raise BadInput(f"{len(failures)} of {len(wanted)} archives could not be fetched:\n  " + "\n  ".join(failures))
     return rows
+
+class _Bars:
+    "A progress bar an archive and one in all; its `stop` ends the transfers that tick them."
+    def __init__(self, progress):
+        self.off, self.lock, self.stop = not progress, threading.Lock(), threading.Event()
+    def __enter__(self):
+        self.total = tqdm(desc="in all", unit="B", unit_scale=True, position=0, disable=self.off)
+        return self
+    def __exit__(self, *error): self.total.close()
+
+    @contextmanager
+    def bar(self, name, place):
+        "The bar of one archive; yields what sets it to (bytes there are, bytes there will be)."
+        with tqdm(desc=name, unit="B", unit_scale=True, position=place, leave=False, disable=self.off) as bar:
+            def tick(have, size):
+                "Show how far the archive is; ends the transfer if all are to stop."
+                if self.stop.is_set(): raise _Broken("stopped")
+                with self.lock:
+                    self.total.total = (self.total.total or 0) + (size or 0)-(bar.total or 0)
+                    self.total.update(have-bar.n)
+                bar.total = size
+                bar.update(have-bar.n)
+            yield tick
 
 def _rename_note(path):
     "The list of members that the check of the part wrote belongs to the archive now."
@@ -346,6 +363,7 @@ def _listed(archives, workers, progress):
     "(name -> (archive, member, bytes), what was refused), after reading the archives that were not read before."
     found, refused, doubled = {}, [], []
     def listed(archive):
+        "An archive and its members, or why it is not read."
         try: return archive, list_members(archive)
         except BadInput as e: return archive, [(archive.name, 0, str(e))]
     with ThreadPoolExecutor(workers) as pool:
@@ -363,10 +381,12 @@ def _ahead(streams, threads):
     "What all streams yield, in any order, read ahead by a few threads."
     ready, waiting, stop, lock = queue.Queue(2*threads), iter(streams), threading.Event(), threading.Lock()
     def put(item):
+        "Wait for room, unless nobody reads any more."
         while not stop.is_set():
             try: return ready.put(item, timeout=.2)
             except queue.Full: continue
     def read():
+        "Read stream after stream."
         try:
             while not stop.is_set():
                 with lock: stream = next(waiting, None)
@@ -414,6 +434,7 @@ def prepare_release(
     sources |= {n: (p.relative_to(data).as_posix(), (s := p.stat()).st_size, s.st_mtime_ns) for n, p in loose.items()}
 
     def batches(names):
+        "Loose files by path, then the archives' members by contents."
         wanted = {a: {} for a in archives}
         for n in set(names)-loose.keys(): wanted[packed[n][0]][packed[n][1]] = n
         files = [(n, str(loose[n])) for n in names if n in loose]

@@ -9,6 +9,7 @@ __all__ = ['FOLDS', 'PAPER_PATIENTS', 'PAPER_TEST_IMAGES', 'COMMUNITY', 'SPLITS'
 
 # %% ../nbs/01_splits.ipynb #981aa4a0
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -63,14 +64,14 @@ def pneumonia_split(
     split.attrs = dict(kind="pneumonia", seed=seed, about=f"the paper's numbers of patients, random, {images} test images sampled, seed {seed}")
     return split
 
-# %% ../nbs/01_splits.ipynb #53b71d3e
+# %% ../nbs/01_splits.ipynb #fe88ff68
 def read_list(
-    path: str|Path, # Text file, a line an image; its first word is the name
+    path: str|Path, # Text file, an image name a line, perhaps with 0/1 labels after it
 ) -> list[str]: # Image names in the order of the file
     "The image names of a list file; raises `BadInput` for no such file, an empty one, or an image listed twice."
     path = Path(path)
     if not path.is_file(): raise BadInput(f"no such file: {path}; name a text file with an image name a line")
-    names = [line.split()[0] for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    names = [re.sub(r"(\s+[01])+\s*$", "", line).strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     if not names: raise BadInput(f"{path} names no image; it needs an image name a line")
     doubled = pd.Series(names)[lambda s: s.duplicated()]
     if len(doubled): raise BadInput(f"{path} lists images twice: {some(doubled)}; keep one line an image")

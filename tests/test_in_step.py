@@ -14,8 +14,8 @@ TOOLS = Path(sys.executable).parent
 def readme():
     "The README that nbs/index.ipynb makes: its text and outputs, without hidden cells."
     nb = nbformat.read(ROOT/"nbs/index.ipynb", 4)
-    nb.cells = [c for c in nb.cells if not c.source.startswith("#| hide")]
-    text, _ = MarkdownExporter(exclude_input_prompt=True, exclude_output_prompt=True).from_notebook_node(nb)
+    nb.cells = [c for c in nb.cells if not c.source.startswith("#| hide")] # the others that compute show their output alone
+    text, _ = MarkdownExporter(exclude_input=True).from_notebook_node(nb)
     return text.replace("](images/", "](nbs/images/").strip() + "\n"
 
 

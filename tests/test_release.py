@@ -116,8 +116,9 @@ def contents(cache):
     return {n: (cache/n).read_bytes() for n in ("images.npy", "index.csv", "skipped.csv", "cache.json")}
 
 
-@pytest.mark.parametrize("faults", [["drop"]*5, ["500", "503", "drop", "500"], ["too long"], ["stall"], ["redirect"], ["encoded"], ["truncated"], ["too short"], ["drop", "truncated", "drop"]],
-                         ids=" ".join)
+@pytest.mark.parametrize("faults", [
+    ["drop"]*5, ["500", "503", "drop", "500"], ["too long"], ["stall"], ["redirect"], ["encoded"], ["truncated"], ["too short"],
+    ["drop", "truncated", "drop"]], ids=" ".join)
 def test_a_broken_transfer_ends_whole(server, tmp_path, faults):
     server.files["a.tar.gz"], server.faults["a.tar.gz"] = ONE, list(faults)
     got = fetch(f"{server.url}/a.tar.gz", tmp_path/"a.tar.gz", check=list_members, **QUICK)
@@ -320,7 +321,8 @@ def test_rooms_that_need_no_torch_import_none():
 
 
 def test_a_script_without_a_main_guard_prepares_with_workers(folder, tmp_path):
-    (tmp_path/"script.py").write_text(f"from chexnet_nb.images import prepare\nprint(len(prepare({str(folder[0])!r}, 64, {str(tmp_path/'cache')!r}, on_bad='skip', workers=2, progress=False)))\n")
+    arguments = f"{str(folder[0])!r}, 64, {str(tmp_path/'cache')!r}, on_bad='skip', workers=2, progress=False"
+    (tmp_path/"script.py").write_text(f"from chexnet_nb.images import prepare\nprint(len(prepare({arguments})))\n")
     assert subprocess.run([sys.executable, tmp_path/"script.py"], capture_output=True, text=True, check=True).stdout.split()[-1] == "1198"
 
 

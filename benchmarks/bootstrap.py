@@ -1,9 +1,9 @@
 """How fast the statistics are: 10,000 bootstrap samples of 14 AUROCs over 22,433 images, and the radiologist table.
 
-    python benchmarks/statistics.py
+    python benchmarks/bootstrap.py
 
 Simulated predictions on 22,433 rows of the real label table (so patients and prevalences are real), simulated readers.
-Prints a table and writes statistics.csv and statistics.md beside this file. scikit-learn in a loop is estimated from 20 of its samples.
+Prints a table and writes bootstrap.csv and bootstrap.md beside this file. scikit-learn in a loop is estimated from 20 of its samples.
 """
 import os
 import subprocess
@@ -96,15 +96,15 @@ def main():
             ("drawing the images of every sample, nothing else", np.nan, drawn, "s"), (f"reading the {size / 1e9:.1f} GB of counts, nothing else", np.nan, reading, "s"),
             ("peak memory, images drawn", peak_mb(), np.nan, "MB")]
     table = pd.DataFrame(rows, columns=["what", "wall", "core", "unit"])
-    table.to_csv(HERE / "statistics.csv", index=False, float_format="%.4g")
+    table.to_csv(HERE / "bootstrap.csv", index=False, float_format="%.4g")
     def cell(v, unit): return "" if np.isnan(v) else f"{v:,.{2 if v < 100 else 0}f} {unit}"
     lines = [f"| {what} | {cell(wall, unit)} | {cell(core, unit)} |" for what, wall, core, unit in rows]
-    text = (f"# Statistics\n\n`python benchmarks/statistics.py`: {SAMPLES:,} samples of {len(FINDINGS)} AUROCs over {IMAGES:,} images, simulated predictions on real "
+    text = (f"# Statistics\n\n`python benchmarks/bootstrap.py`: {SAMPLES:,} samples of {len(FINDINGS)} AUROCs over {IMAGES:,} images, simulated predictions on real "
             f"label rows; medians of {RUNS} runs, {os.cpu_count()} processors, perhaps shared with other work (core-seconds say how much of them was used).\n\n"
             "| what | wall | core-seconds |\n|---|---:|---:|\n" + "\n".join(lines)
             + f"\n\nThe limit: every sample's {IMAGES:,} images must be drawn, and every count read once a finding. Those two alone take {drawn + reading:.2f} core-seconds; "
             f"the engine takes {images[1]:.2f}, {images[1] / (drawn + reading):.1f} times the limit.\n")
-    (HERE / "statistics.md").write_text(text)
+    (HERE / "bootstrap.md").write_text(text)
     print(text)
 
 
