@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'Study', 'open_study', 'to_input', 'random_flip', 'random_shift', 'Radiographs',
-           'ChestData', 'shuffle_labels', 'fold_counts', 'plot_examples']
+           'ChestData', 'shuffle_labels', 'fold_counts', 'plot_examples', 'plot_ranks']
 
 # %% ../nbs/05_dataset.ipynb #7e1095a8
 from dataclasses import dataclass, replace
@@ -204,5 +204,24 @@ def plot_examples(
         picture.set_title(f"{finding.replace('_', ' ')} {best[finding]:.2f}\nlabel: {'yes' if positive else 'no'}", fontsize=8)
         bars.set_axis_on()
         _bars(bars, best[findings], rows.loc[best["Image Index"], findings], findings)
+    if study.synthetic: figure.suptitle("synthetic: drawn images", fontsize=9)
+    return figure
+
+# %% ../nbs/05_dataset.ipynb #70e8f70d
+def plot_ranks(
+    study: Study, # Where the images and labels are
+    predictions: pd.DataFrame, # Predictions of some of them
+    finding: str, # A column of the predictions
+    most: int=6, # Images to show
+): # matplotlib Figure
+    "Images of evenly spaced ranks of one finding's probability, titled with it and with the label."
+    ranked = predictions.sort_values(finding, ascending=False, kind="stable").iloc[np.linspace(0, len(predictions)-1, most).astype(int)]
+    labels = study.table.set_index("Image Index")[finding]
+    figure, axes = plt.subplots(1, most, figsize=(11, 2.3), layout="constrained")
+    plt.close(figure)
+    for ax, name, p in zip(axes.flat, ranked["Image Index"], ranked[finding]):
+        ax.imshow(study.cache.images[study.cache.rows([name])[0]], "gray")
+        ax.set_title(f"{p:.2f}\nlabel: {'yes' if labels[name] else 'no'}", fontsize=8, color="#D55E00" if labels[name] else "black")
+        ax.set_axis_off()
     if study.synthetic: figure.suptitle("synthetic: drawn images", fontsize=9)
     return figure

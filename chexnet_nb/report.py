@@ -7,9 +7,10 @@ __all__ = ['PAPER_REMARKS', 'BLUE', 'ORANGE', 'GREEN', 'GREY', 'RESEARCH_ONLY', 
            'patients_of', 'Case', 'load_case', 'published', 'published_auroc', 'Html', 'number', 'with_interval',
            'html_table', 'auroc_page_table', 'plot_forest', 'plot_roc', 'plot_reliability', 'plot_raters',
            'plot_differences', 'plot_thresholds', 'png', 'html_figure', 'html_synthetic', 'html_page', 'html_notes',
-           'provenance_of', 'new_folder', 'write_results', 'write_tables', 'evaluate', 'compare', 'read_thresholds',
-           'rater_counts', 'verdicts', 'rater_points', 'majority_truth', 'radiologists', 'rater_page_table',
-           'threshold_notes', 'undefined_notes']
+           'provenance_of', 'new_folder', 'write_results', 'write_tables', 'operating_page_table',
+           'calibration_page_table', 'evaluate', 'data_note', 'run_case', 'provenance_table', 'compare',
+           'read_thresholds', 'rater_counts', 'verdicts', 'rater_points', 'majority_truth', 'radiologists',
+           'rater_page_table', 'threshold_notes', 'undefined_notes']
 
 # %% ../nbs/14_report.ipynb #474b34dd
 import base64
@@ -30,6 +31,7 @@ import pandas as pd
 from .core import BadInput, atomic_path, fingerprint, some
 from .labels import FINDINGS, finding_name, read_labels
 from .metrics import auroc_table, calibration_table, compare_table, cross_fit, operating_table, reliability
+from .pneumoniamnist import read_source
 from .predictions import operating_points, read_predictions
 from .radiologists import (PROTOCOLS, f1_by_threshold, f1_table, kappa_table, majority, make_panel, network_thresholds,
                                      read_readers)
@@ -509,15 +511,19 @@ def _operating(case, validation, labels, notes, criterion, seed):
         f"Thresholds of highest {criterion} by 5-fold cross-fitting: an image is called by the threshold that other patients' images gave (the median is shown).")
 
 # %% ../nbs/14_report.ipynb #9ea2f9e0
-def _operating_page(table):
-    "The operating points for a page."
+def operating_page_table(
+    table: pd.DataFrame, # As `metrics.operating_table` gives it
+) -> Html:
+    "F1, sensitivity, specificity and average precision with their intervals, for a page."
     shown = pd.DataFrame({"finding": table.finding, "threshold": table.threshold, "positives": table.positives, "called": table.called})
     for name in ("f1", "sensitivity", "specificity", "average_precision"):
         shown[{"f1": "F1"}.get(name, name.replace("_", " "))] = [with_interval(*r) for r in table[[name, f"{name}_low", f"{name}_high"]].to_numpy(float)]
     return html_table(shown)
 
-def _calibration_page(table):
-    "The calibration table for a page."
+def calibration_page_table(
+    table: pd.DataFrame, # As `metrics.calibration_table` gives it
+) -> Html:
+    "Prevalence, mean probability and calibration error, for a page."
     return html_table(pd.DataFrame({"finding": table.finding, "prevalence": table.prevalence, "mean probability": table.mean_probability,
                                     "calibration error (95% interval)": [with_interval(*r) for r in table[["ece", "low", "high"]].to_numpy(float)]}))
 
@@ -557,14 +563,44 @@ def _evaluation_page(out, case, tables, how, notes, provenance, synthetic):
                    reliability=png(plot_reliability(case.labels, case.predictions, title=label)))
     drawn = "whole patients" if provenance["resampled"] == "patients" else "images"
     sections = {"AUROC": auroc_page_table(auroc) + html_figure(figures["auroc"], "AUROC with 95% interval a finding"),
-                "Operating points": (_operating_page(tables["operating_points"]) if "operating_points" in tables else "") + html_notes([how]),
+                "Operating points": (operating_page_table(tables["operating_points"]) if "operating_points" in tables else "") + html_notes([how]),
                 "Receiver operating characteristics": html_figure(figures["roc"], "ROC curve a finding"),
-                "Calibration": _calibration_page(tables["calibration"]) + html_figure(figures["reliability"], "Reliability diagram a finding")
+                "Calibration": calibration_page_table(tables["calibration"]) + html_figure(figures["reliability"], "Reliability diagram a finding")
                 + html_notes(["Bins of equal count, 10 at the most. Chance alone makes the error larger than 0, and its interval leans upward."]),
                 "How to read this": html_notes([f"95% percentile intervals of {provenance['n_boot']:,} bootstrap samples of {drawn}.", *notes])}
     summary = (f"Macro AUROC {with_interval(mean.auroc, mean.low, mean.high)} over {len(auroc)-1} findings, "
                f"{len(case.labels):,} images of {len(np.unique(case.patients)):,} patients")
     write_results(out, tables, figures, html_page(f"Evaluation of {provenance['files']['predictions']['file']}", summary, sections, provenance, synthetic), provenance)
+
+# %% ../nbs/14_report.ipynb #50fd77a5
+def data_note(
+    study, # A `dataset.Study`
+) -> str: # Markdown
+    "What a study's images and labels are, in sentences: synthetic, ChestX-ray14's, or of the source that the folder names."
+    source, table = read_source(study.data), study.table
+    about = f"{len(table):,} images of {table['Patient ID'].nunique():,} patients, none of them in two folds. Split: {study.split.attrs['about']}."
+    if study.synthetic: return f"**Synthetic data: the images are drawn, and no number here says anything about radiographs.** {about}"
+    if source is None: return f"Labels: ChestX-ray14 (Wang et al. 2017), mined from reports, version {table.attrs['version']}. {about}"
+    split = f"{len(table):,} images. Split: {study.split.attrs['about']}."
+    return " ".join([f"**{source['title']}**; labels: {source['labels']}. {split}", *source["notes"], f"{source['citation']}; {source['terms']}."])
+
+# %% ../nbs/14_report.ipynb #8975e667
+def run_case(
+    run: str|Path, # Folder of a finished run
+    table: pd.DataFrame, # Label table of its images
+) -> tuple[Case, dict]: # The test predictions with the truth; finding -> the threshold fitted on validation, NaN where there is none
+    "What a run predicted on its test images, and its operating points."
+    file = Path(run)/"predictions_test.csv"
+    points = json.loads((Path(run)/"thresholds.json").read_text())
+    return _joined(read_predictions(file), table, [], dict(predictions=file)), {f: float("nan") if t is None else t for f, t in points.items()}
+
+def provenance_table(
+    about: dict, # As `training.read_run` gives it
+) -> Html:
+    "Best epoch, fingerprints, seed and versions of a run, for a page."
+    folds = {f"{fold} fingerprint": v["fingerprint"] for fold, v in about["split"]["folds"].items()}
+    rows = {"best epoch": about["best_epoch"], "data fingerprint": about["data_fingerprint"], **folds, "seed": about["recipe"]["seed"], **about["versions"]}
+    return html_table(pd.DataFrame({"what": list(rows), "value": [str(v) for v in rows.values()]}))
 
 # %% ../nbs/14_report.ipynb #d3a36381
 def compare(
