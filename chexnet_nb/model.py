@@ -23,7 +23,7 @@ from .labels import FINDINGS, finding_name
 # %% ../nbs/06_model.ipynb #a4854834
 ARCHITECTURES = {
     "densenet121": dict(growth_rate=32, block_config=(6, 12, 24, 16), num_init_features=64),
-    "densenet_demo": dict(growth_rate=16, block_config=(4, 6, 8), num_init_features=32),
+    "densenet_demo": dict(growth_rate=16, block_config=(4, 14), num_init_features=32),
     "densenet_28": dict(growth_rate=16, block_config=(2, 6, 10), num_init_features=32, stem="3x3"),
 }
 
