@@ -39,6 +39,7 @@ readme: $(READY)
 docs: $(READY)
 	$(BIN)/python -c 'from nbdev.quarto import nbdev_sidebar, refresh_quarto_yml; from nbdev.serve import proc_nbs; refresh_quarto_yml(); nbdev_sidebar(); proc_nbs()'
 	$(BIN)/smalldocs render _proc
+	rm -rf _docs && mv _proc/_docs _docs
 
 clean:
 	rm -rf _proc _docs build dist *.egg-info
