@@ -130,7 +130,7 @@ def community_split(
         raise BadInput(f"{lists} does not hold the three lists of a split; looked for {', '.join(p.format('train|val|test') for p in _LIST_NAMES)}")
     named = {fold: read_list(path) for fold, path in files.items()}
     known = all(fingerprint(named[f]) == COMMUNITY[f] for f in FOLDS)
-    about = "the community split, fingerprints verified" if known else "lists given by the user; they are not the community's"
+    about = "the community split, fingerprints verified" if known else "lists of its own, not the community's"
     return list_split(table, named, kind="community", verified=known, about=about)
 
 # %% ../nbs/01_splits.ipynb #9236fa5f
