@@ -293,7 +293,8 @@ def default_cache(
     "The cache's place: in the data folder where that can be written or already has one, else under the user's cache folder."
     data = Path(data)
     own = data/".cache"/str(size)
-    if (own/"index.csv").exists() or os.access(own if own.exists() else own.parent if own.parent.exists() else data, os.W_OK): return own
+    place = next(p for p in (own, own.parent, data) if p.exists() or p == data)
+    if (own/"index.csv").exists() or (os.access(place, os.W_OK) and place.stat().st_mode & 0o222): return own # root may write where nobody should
     user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home()/".cache")
     return user/"chexnet_nb"/f"{data.resolve().name}-{sha256(str(data.resolve()).encode()).hexdigest()[:8]}"/str(size)
 
