@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+import torch.distributed as dist
 from fastcore.basics import patch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
@@ -142,7 +143,9 @@ def loader(self:ChestData,
 ) -> DataLoader: # Of (uint8 images, float labels) batches
     "A loader over one fold."
     data = Radiographs(self.cache, self.names[fold], self.labels[fold])
-    sampler = DistributedSampler(data, num_replicas=1, rank=0, shuffle=True, seed=self.seed) if shuffle else None
+    several = dist.is_available() and dist.is_initialized()
+    share = dict(num_replicas=dist.get_world_size(), rank=dist.get_rank()) if several else dict(num_replicas=1, rank=0)
+    sampler = DistributedSampler(data, shuffle=True, seed=self.seed, **share) if shuffle else None
     return DataLoader(data, self.batch_size if shuffle else 4*self.batch_size, sampler=sampler, collate_fn=_as_is,
                       num_workers=self.num_workers, persistent_workers=self.num_workers > 0, pin_memory=torch.cuda.is_available())
 

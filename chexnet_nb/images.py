@@ -266,9 +266,9 @@ def read(self:Cache,
     rows = np.asarray(rows, np.int64)
     if len(rows) and not 0 <= rows.min() <= rows.max() < self.height: raise IndexError(f"rows {rows.min()} to {rows.max()}; there are {self.height}")
     if not hasattr(os, "preadv"): return self.images[rows]
-    if self._file is None: self._file = open(self.path/"images.npy", "rb", buffering=0)
+    file = self._file = self._file or open(self.path/"images.npy", "rb", buffering=0) # held here too: threads may open it at once
     batch = np.empty((len(rows), self.size, self.size), np.uint8)
-    for pixels, row in zip(batch, rows.tolist()): os.preadv(self._file.fileno(), [pixels], HEADER_BYTES + row*self.size**2)
+    for pixels, row in zip(batch, rows.tolist()): os.preadv(file.fileno(), [pixels], HEADER_BYTES + row*self.size**2)
     return batch
 
 # %% ../nbs/02_images.ipynb #518b6651

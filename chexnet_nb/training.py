@@ -259,7 +259,7 @@ def _fit(training, data, out, recipe, progress, devices):
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     precision = best_precision(best_device()) if recipe.precision == "auto" else recipe.precision
     trainer = pl.Trainer(max_epochs=recipe.epochs, precision=precision, devices=devices, num_sanity_val_steps=0, logger=False,
-                         enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=devices != 1,
+                         enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
                          callbacks=[*([Progress()] if progress else []), Curves(out/"curves.csv"), patience, best])
     last = checkpoints/"last.ckpt"
     with warnings.catch_warnings():
