@@ -23,7 +23,7 @@ from PIL import Image
 from torchvision import transforms
 
 from chexnet_nb.dataset import to_input
-from chexnet_nb.images import Cache, _work, find_images, prepare
+from chexnet_nb.images import _work, find_images, prepare
 
 torch.set_num_threads(1)
 USUAL = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor(),

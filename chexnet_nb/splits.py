@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 
 from .core import BadInput, atomic_path, fingerprint, some
-from .labels import read_labels
 
 # %% ../nbs/01_splits.ipynb #60f2d19d
 FOLDS = ("train", "val", "test")
