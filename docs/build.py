@@ -1,0 +1,269 @@
+"The documentation: notebooks, guides and committed reports become pages (build/docs), the pages a site. `python docs/build.py [SITE]`."
+import json
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+sys.path.insert(0, str(Path(__file__).parent))
+import api
+
+ROOT = Path(__file__).parents[1]
+REPO = "https://github.com/chexnet-nb/chexnet_nb"
+TUTORIALS = "score readers own_model phantom release cam_browser radiograph".split() # In this order, others after them
+GUIDES = "radiographs predictions readers images outputs speed".split()
+MARKDOWN_LINK = re.compile(r"(!?\[(?:[^\]\\]|\\.)*\])\(([^)\s]+)((?: \"[^\"]*\")?)\)")
+NAME = re.compile(r"(?<![`\w])`([A-Za-z][\w.]*)(\(\))?`(?![`\w])")
+
+
+@dataclass
+class Page:
+    "A file of the repository and the page it becomes."
+    file: Path
+    name: str # Path in the site, without suffix
+    section: str
+    title: str = "" # In the table of contents, where it differs from the heading
+
+    @property
+    def source(self): return self.name + self.file.suffix
+
+
+def known_order(names, files):
+    "Files in the order of `names`, the others after them."
+    return sorted(files, key=lambda f: (names.index(f.stem) if f.stem in names else len(names), f.stem))
+
+
+def find_pages(root):
+    "Everything that becomes a page, in the order of the site."
+    nbs, pages = root/"nbs", [Page(root/"nbs/index.ipynb", "index", "")]
+    texts = lambda folder: [f for f in (nbs/folder).glob("*") if f.suffix in (".ipynb", ".md")]
+    pages += [Page(f, f"tutorials/{f.stem}", "Tutorials") for f in known_order(TUTORIALS, texts("tutorials"))]
+    pages += [Page(f, f"guide/{f.stem}", "How-to") for f in known_order(GUIDES, texts("guide"))]
+    for f in sorted(root.glob("reports/*/*.ipynb")):
+        preset = f.parent.name.removeprefix(f.stem).strip("-") or "demo"
+        pages.append(Page(f, f"reports/{f.parent.name}", "Reports", f"{heading(f)[0]} ({preset})"))
+    pages += [Page(f, f"experiments/{f.stem}", "Experiments") for f in sorted((nbs/"experiments").glob("*.ipynb"))]
+    rooms = [f for f in sorted(nbs.glob("[0-9]*.ipynb")) if re.search(r"#\|\s*default_exp", f.read_text(encoding="utf-8"))]
+    pages += [Page(f, re.sub(r"^\d+\w?_", "", f.stem), "API", re.sub(r"^\d+\w?_", "", f.stem)) for f in rooms]
+    pages += [Page(f, f"reference/{f.stem}", "Reference") for f in sorted((nbs/"reference").glob("*.md"))]
+    pages += [Page(root/"data/README.md", "reference/data", "Reference"), Page(root/"CONTRIBUTING.md", "contributing", "Project"),
+              Page(root/"CHANGELOG.md", "changes", "Project")]
+    return [p for p in pages if p.file.exists()]
+
+
+class Site:
+    "The pages, what the names in them mean, and what is wrong with their links."
+    def __init__(self, root, out):
+        self.root, self.out, self.pages, self.broken = root.resolve(), Path(out), find_pages(root), []
+        self.by_file = {p.file.resolve(): p for p in self.pages}
+        self.by_name = {p.name: p for p in self.pages}
+        self.symbols = self.read_symbols()
+
+    def read_symbols(self):
+        "Name, or Class.method -> its full names; from nbdev's index, and the constants that the rooms export."
+        found = {}
+        for module in runpy.run_path(str(self.root/"chexnet_nb/_modidx.py"))["d"]["syms"].values():
+            for full in module: found.setdefault(full.split(".", 2)[2], []).append(full)
+        for page in (p for p in self.pages if p.section == "API"):
+            for cell in json.loads(page.file.read_text(encoding="utf-8"))["cells"]:
+                source, marks = split_directives(cell)
+                for name in api.constants(api.ast.parse(source)) if "export" in marks else ():
+                    found.setdefault(name, []).append(f"chexnet_nb.{page.name}.{name}")
+        return found
+
+    def meaning(self, name, page):
+        "The full name that a name in backticks has on a page, or None; a page's own names come first."
+        parts = name.split(".")
+        if parts[0] == "chexnet_nb" and len(parts) > 2: parts = parts[2:]
+        full = self.symbols.get(".".join(parts), []) if all(map(api.public, parts)) else []
+        own = [f for f in full if f.split(".")[1] == page.name]
+        return own[0] if own else full[0] if len(full) == 1 else None
+
+    def link(self, target, page, image):
+        "Where a relative link leads in the site; to GitHub for what has no page; what leads nowhere is noted."
+        path, _, anchor = target.partition("#")
+        places = [page.file.parent/path, self.root/path] if page.file.name == "index.ipynb" else [page.file.parent/path]
+        found = next((p.resolve() for p in places if p.exists()), None)
+        if found is None and path.endswith(".html"): found = getattr(self.by_name.get(path[:-5]), "file", None)
+        if found is None or not found.is_relative_to(self.root): return self.broken.append(f"{page.file.name}: {target}") or target
+        here = (self.out/page.source).parent
+        if image:
+            copy = self.out/"files"/found.relative_to(self.root)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            return os.path.relpath(shutil.copy(found, copy), here)
+        to = self.by_file.get(found) or self.by_name.get(str(found.relative_to(self.root)))
+        if to: return os.path.relpath(self.out/to.source, here) + (f"#{anchor}" if anchor else "")
+        return f"{REPO}/{'tree' if found.is_dir() else 'blob'}/main/{found.relative_to(self.root)}"
+
+    def prose(self, text, page):
+        "Markdown with its relative links led to pages, and its names in backticks to their descriptions."
+        def linked(m):
+            outward = re.match(r"[a-z]+:|#", m[2])
+            return m[0] if outward else f"{m[1]}({self.link(m[2], page, m[1].startswith('!'))}{m[3]})"
+        def named(m):
+            full = self.meaning(m[1], page)
+            return f"{{py:obj}}`{m[1]}{m[2] or ''} <{full}>`" if full else m[0]
+        parts = re.split(r"(^ *```.*?^ *```)", text, flags=re.M | re.S)
+        for i in range(0, len(parts), 2):
+            lines = [MARKDOWN_LINK.sub(linked, line) for line in parts[i].split("\n")]
+            parts[i] = "\n".join(line if line.startswith("#") or "](" in line and "`" in line.split("](")[0].split("[")[-1]
+                                 else NAME.sub(named, line) for line in lines)
+        return "".join(parts)
+
+
+def split_directives(cell):
+    "A code cell's source without its directives, and the directives as a dict; of other cells nothing."
+    if cell["cell_type"] != "code": return "", {}
+    lines = "".join(cell["source"]).splitlines()
+    marks = [re.match(r"#\|\s*([\w-]+)\s*:?\s*(.*)", line) for line in lines]
+    source = "\n".join(line for line, m in zip(lines, marks) if not m)
+    return source.strip("\n"), {m[1]: m[2].strip() for m in marks if m}
+
+
+def top(page):
+    "The line of links that a page begins with."
+    path = page.file.relative_to(ROOT)
+    links = [("Edit on GitHub", f"{REPO}/edit/main/{path}")]
+    if page.section == "Reports": links = [("Tables and notebook on GitHub", f"{REPO}/tree/main/{path.parent}")]
+    elif page.file.suffix == ".ipynb":
+        links += [("Open in Colab", f"https://colab.research.google.com/github/{REPO.split('.com/')[1]}/blob/main/{path}"),
+                  ("Open in Binder", f"https://mybinder.org/v2/gh/{REPO.split('.com/')[1]}/main?labpath={quote(str(path), safe='')}")]
+    return '<p class="page-links">' + " ".join(f'<a href="{url}">{name}</a>' for name, url in links) + "</p>"
+
+
+def with_top(text, page):
+    "The links after a page's first heading, and words that the search shall find it by: `keywords: …` in its front matter."
+    front = re.match(r"---\n(.*?)\n---\n", text, re.S)
+    if front: text = text[front.end():]
+    words = re.search(r"^keywords: *(.*)$", front[1], re.M)[1].split(",") if front else []
+    index = "".join(f"```{{index}} single: {w.strip()}\n```\n" for w in words)
+    return re.sub(r"^(# .*\n?)", lambda m: f"{m[1].rstrip()}\n\n{index}{top(page)}\n\n", text, count=1, flags=re.M)
+
+
+def output(o, alt):
+    "An output as it is kept: pictures with an alternative text, no widget, nothing that was said on stderr."
+    if o.get("name") == "stderr": return None
+    data = o.get("data", {})
+    data.pop("application/vnd.jupyter.widget-view+json", None)
+    for kind in [k for k in data if k.startswith("image/")]:
+        said = o.get("metadata", {}).get(kind, {}).get("alt") or re.search(r'alt="([^"]+)"', "".join(data.get("text/html", "")))
+        o.setdefault("alt", said if isinstance(said, str) else said[1] if said else alt)
+    return o
+
+
+def code_cell(cell, page, site, taken, alt):
+    "The cells that a code cell becomes in the site."
+    source, marks = split_directives(cell)
+    if {"hide", "default_exp", "exporti"} & marks.keys(): return []
+    outputs = [o for o in (output(o, alt) for o in cell["outputs"]) if o]
+    tags = cell["metadata"].get("tags", [])
+    shown = dict(cell, source=source, outputs=outputs, metadata={"tags": [], "mystnb": {"image": {"alt": alt}}})
+    for o in outputs: shown["metadata"]["mystnb"]["image"]["alt"] = o.pop("alt", alt)
+    if page.section == "Reports": shown["metadata"]["tags"] = ["hide-input" if "parameters" in " ".join(tags) else "remove-input"]
+    if marks.get("echo") == "false" or "hide_input" in marks: shown["metadata"]["tags"] = ["remove-input"]
+    if "hide_output" in marks or marks.get("output") == "false": shown["outputs"] = []
+    if not {"export", "exports"} & marks.keys(): return [shown] if source or outputs else []
+    if api.only_imports(source): return []
+    said = site.prose(api.describe(source, taken), page)
+    if len(source.splitlines()) > 12 or api.definitions(api.ast.parse(source)): shown["metadata"]["tags"] = ["hide-input"]
+    return [markdown(said), shown] if said else [shown]
+
+
+def markdown(text): return {"cell_type": "markdown", "metadata": {}, "source": text}
+
+
+def as_json(cells):
+    "Cells as a notebook's text."
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    cells = [dict(cell, id=f"c{i}") for i, cell in enumerate(cells)]
+    return json.dumps({"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5})
+
+
+def notebook(page, site):
+    "A notebook as the site shows it: what is exported is described, what is hidden is left out."
+    nb = json.loads(page.file.read_text(encoding="utf-8"))
+    texts = ["".join(c["source"]) for c in nb["cells"] if c["cell_type"] == "markdown"]
+    headings = re.findall(r"^#+ +(.*)$", "\n".join(texts), re.M)
+    taken, alt, cells, first = {re.sub(r"\W+", "-", h.lower()).strip("-") for h in headings}, headings[0], [], True
+    module = f"```{{py:currentmodule}} chexnet_nb.{page.name}\n```\n" if page.section == "API" else ""
+    for cell in nb["cells"]:
+        if cell["cell_type"] == "code": cells += code_cell(cell, page, site, taken, alt)
+        elif cell["cell_type"] == "markdown":
+            text = site.prose("".join(cell["source"]), page)
+            alt = (re.findall(r"^#+ +(.*)$", text, re.M) or [alt])[-1]
+            if first and text.lstrip().startswith("# "): text, first = with_top(text, page) + f"\n\n{module}", False
+            cells.append(markdown(text))
+    return as_json(cells)
+
+
+def heading(file):
+    "A file's first heading and the sentence in the quotation below it."
+    text = file.read_text(encoding="utf-8")
+    if file.suffix == ".ipynb": text = "\n".join("".join(c["source"]) for c in json.loads(text)["cells"] if c["cell_type"] == "markdown")
+    found = re.search(r"^# (.*?)$\s*(?:^> (.*?)$)?", text, re.M)
+    return found[1], found[2] or ""
+
+
+def toctree(entries, *options): return "\n".join(["```{toctree}", ":hidden:", *options, "", *entries, "```"])
+
+
+def overview(site, section, title, text, more=""):
+    "A page that lists a section's pages, each with its one sentence, and holds them in the table of contents."
+    folder, pages = section.lower(), [p for p in site.pages if p.section and p.section in (section, more)]
+    place = Page(site.root/f"{folder}.md", f"{folder}/index", section)
+    lines = [f"# {title}", "", text, ""]
+    for part in filter(None, (section, more)):
+        lines += [f"## {part}", ""] if more else []
+        lines += ["| | |", "|---|---|"]
+        for p in (p for p in pages if p.section == part):
+            head, said = heading(p.file)
+            lines.append(f"| [{p.title or head}]({os.path.relpath(p.source, folder)}) | {site.prose(said, place)} |")
+        lines.append("")
+    entries = [f"{p.title} </{p.name}>" if p.title else f"/{p.name}" for p in pages]
+    (site.out/folder).mkdir(parents=True, exist_ok=True)
+    (site.out/f"{place.name}.md").write_text("\n".join([*lines, toctree(entries), ""]), encoding="utf-8")
+
+
+def contents(site):
+    "The hidden tables of contents of the home page, one a section, in order."
+    parts = {"Tutorials": [], "How-to": [], "Experiments and reports": ["reports/index"], "API": ["api/index"], "Reference": [], "Project": []}
+    for p in site.pages:
+        if p.section in parts and p.section != "API": parts[p.section].append(p.name)
+    return "\n\n".join(toctree(entries, f":caption: {section}") for section, entries in parts.items() if entries)
+
+
+def write_pages(
+    root: Path, # The checkout
+    out: Path, # Folder for the pages, made anew
+) -> Site:
+    "Write every page's source; broken links are in `.broken`."
+    shutil.rmtree(out, ignore_errors=True)
+    site = Site(root, out)
+    for page in site.pages:
+        (out/page.source).parent.mkdir(parents=True, exist_ok=True)
+        text = notebook(page, site) if page.file.suffix == ".ipynb" else with_top(site.prose(page.file.read_text(encoding="utf-8"), page), page)
+        if page.name == "index": text = as_json(json.loads(text)["cells"] + [markdown(contents(site))])
+        (out/page.source).write_text(text, encoding="utf-8")
+    overview(site, "API", "The rooms of the package", "In the order of import: a room may import those above it, never those below.")
+    overview(site, "Reports", "Experiments and their reports", "A report is an executed experiment; no radiograph is shown. Results on the "
+             "phantom and on simulated readers are synthetic and say so. For research only, not for diagnosis.", "Experiments")
+    return site
+
+
+def main(place=ROOT/"_docs"):
+    "Build the site; ends with what is wrong and a nonzero status where a link leads nowhere."
+    site = write_pages(ROOT, ROOT/"build/docs")
+    if site.broken: sys.exit("broken links:\n  " + "\n  ".join(site.broken))
+    shutil.rmtree(place, ignore_errors=True)
+    done = subprocess.run([sys.executable, "-m", "sphinx", "-q", "-E", "-W", "--keep-going", "-n", "-b", "html", "-c", str(ROOT/"docs"),
+                           str(site.out), str(place)])
+    if done.returncode: sys.exit("the site has warnings, see above")
+    print(f"{len(site.pages)} pages: {Path(place)/'index.html'}")
+
+
+if __name__ == "__main__": main(*sys.argv[1:])
