@@ -105,7 +105,7 @@ def definitions(tree):
 
 def describe(
     source: str, # An export cell, without its directives
-    taken: set[str]=frozenset(), # Anchors that the page's headings have
+    taken: set[str], # Anchors that the page has already; gets those made here
 ) -> str: # MyST Markdown; empty where the cell has nothing public
     "What a reader needs to use the names that an export cell makes."
     tree, notes, lines = ast.parse(source), comments(source), []
@@ -113,6 +113,7 @@ def describe(
     for node in definitions(tree):
         anchor = node.name.lower()
         if anchor not in taken: lines += [f'<span id="{anchor}"></span>', ""] # Where nbdev's own links point
+        taken.add(anchor)
         lines += described_class(node, notes) if isinstance(node, ast.ClassDef) else described(node, notes)
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"The documentation: notebooks, guides and committed reports become pages (build/docs), the pages a site. `python docs/build.py [SITE]`."
+"The documentation: notebooks, guides and committed reports become pages, the pages a site. `python docs/build.py [FOLDER]`."
 import json
 import os
 import re
@@ -16,7 +16,7 @@ import api
 ROOT = Path(__file__).parents[1]
 REPO = "https://github.com/chexnet-nb/chexnet_nb"
 TUTORIALS = "score readers own_model phantom release cam_browser radiograph".split() # In this order, others after them
-GUIDES = "radiographs predictions readers images outputs speed".split()
+GUIDES = "install predictions readers radiographs data experiments".split()
 MARKDOWN_LINK = re.compile(r"(!?\[(?:[^\]\\]|\\.)*\])\(([^)\s]+)((?: \"[^\"]*\")?)\)")
 NAME = re.compile(r"(?<![`\w])`([A-Za-z][\w.]*)(\(\))?`(?![`\w])")
 
@@ -47,7 +47,7 @@ def find_pages(root):
     for f in sorted(root.glob("reports/*/*.ipynb")):
         preset = f.parent.name.removeprefix(f.stem).strip("-") or "demo"
         pages.append(Page(f, f"reports/{f.parent.name}", "Reports", f"{heading(f)[0]} ({preset})"))
-    pages += [Page(f, f"experiments/{f.stem}", "Experiments") for f in sorted((nbs/"experiments").glob("*.ipynb"))]
+    pages += [Page(f, f"experiments/{f.stem}", "Experiments", f"{heading(f)[0]} (notebook)") for f in sorted((nbs/"experiments").glob("*.ipynb"))]
     rooms = [f for f in sorted(nbs.glob("[0-9]*.ipynb")) if re.search(r"#\|\s*default_exp", f.read_text(encoding="utf-8"))]
     pages += [Page(f, re.sub(r"^\d+\w?_", "", f.stem), "API", re.sub(r"^\d+\w?_", "", f.stem)) for f in rooms]
     pages += [Page(f, f"reference/{f.stem}", "Reference") for f in sorted((nbs/"reference").glob("*.md"))]
@@ -78,6 +78,7 @@ class Site:
 
     def meaning(self, name, page):
         "The full name that a name in backticks has on a page, or None; a page's own names come first."
+        if page.section != "API" and re.fullmatch("[a-z]+", name): return None # A mere word
         parts = name.split(".")
         if parts[0] == "chexnet_nb" and len(parts) > 2: parts = parts[2:]
         full = self.symbols.get(".".join(parts), []) if all(map(api.public, parts)) else []
@@ -97,20 +98,26 @@ class Site:
             copy.parent.mkdir(parents=True, exist_ok=True)
             return os.path.relpath(shutil.copy(found, copy), here)
         to = self.by_file.get(found) or self.by_name.get(str(found.relative_to(self.root)))
+        if found in (self.root/"reports", self.root/"reports/README.md"): to = Page(Path("index.md"), "reports/index", "Reports")
         if to: return os.path.relpath(self.out/to.source, here) + (f"#{anchor}" if anchor else "")
         return f"{REPO}/{'tree' if found.is_dir() else 'blob'}/main/{found.relative_to(self.root)}"
 
+    def linked(self, text, page, rendered=False):
+        "Markdown with its relative links led to pages; `rendered`: to what Sphinx makes of them."
+        def change(m):
+            if re.match(r"[a-z]+:|#", m[2]): return m[0]
+            to = self.link(m[2], page, m[1].startswith("!"))
+            return f"{m[1]}({re.sub('[.](ipynb|md)(?=#|$)', '.html', to) if rendered and '://' not in to else to}{m[3]})"
+        return MARKDOWN_LINK.sub(change, text)
+
     def prose(self, text, page):
         "Markdown with its relative links led to pages, and its names in backticks to their descriptions."
-        def linked(m):
-            outward = re.match(r"[a-z]+:|#", m[2])
-            return m[0] if outward else f"{m[1]}({self.link(m[2], page, m[1].startswith('!'))}{m[3]})"
         def named(m):
             full = self.meaning(m[1], page)
             return f"{{py:obj}}`{m[1]}{m[2] or ''} <{full}>`" if full else m[0]
         parts = re.split(r"(^ *```.*?^ *```)", text, flags=re.M | re.S)
         for i in range(0, len(parts), 2):
-            lines = [MARKDOWN_LINK.sub(linked, line) for line in parts[i].split("\n")]
+            lines = self.linked(parts[i], page).split("\n")
             parts[i] = "\n".join(line if line.startswith("#") or "](" in line and "`" in line.split("](")[0].split("[")[-1]
                                  else NAME.sub(named, line) for line in lines)
         return "".join(parts)
@@ -141,14 +148,15 @@ def with_top(text, page):
     front = re.match(r"---\n(.*?)\n---\n", text, re.S)
     if front: text = text[front.end():]
     words = re.search(r"^keywords: *(.*)$", front[1], re.M)[1].split(",") if front else []
-    index = "".join(f"```{{index}} single: {w.strip()}\n```\n" for w in words)
-    return re.sub(r"^(# .*\n?)", lambda m: f"{m[1].rstrip()}\n\n{index}{top(page)}\n\n", text, count=1, flags=re.M)
+    index = f"```{{index}} {', '.join('!' + w.strip() for w in words)}\n```\n" if words else ""
+    return re.sub(r"^(# .*\n?)", lambda m: f"{m[1].rstrip()}\n\n{top(page)}\n\n{index}", text, count=1, flags=re.M)
 
 
-def output(o, alt):
+def output(o, alt, page, site):
     "An output as it is kept: pictures with an alternative text, no widget, nothing that was said on stderr."
     if o.get("name") == "stderr": return None
     data = o.get("data", {})
+    if "text/markdown" in data: data["text/markdown"] = site.linked("".join(data["text/markdown"]), page, rendered=True)
     data.pop("application/vnd.jupyter.widget-view+json", None)
     for kind in [k for k in data if k.startswith("image/")]:
         said = o.get("metadata", {}).get(kind, {}).get("alt") or re.search(r'alt="([^"]+)"', "".join(data.get("text/html", "")))
@@ -160,7 +168,7 @@ def code_cell(cell, page, site, taken, alt):
     "The cells that a code cell becomes in the site."
     source, marks = split_directives(cell)
     if {"hide", "default_exp", "exporti"} & marks.keys(): return []
-    outputs = [o for o in (output(o, alt) for o in cell["outputs"]) if o]
+    outputs = [o for o in (output(o, alt, page, site) for o in cell["outputs"]) if o]
     tags = cell["metadata"].get("tags", [])
     shown = dict(cell, source=source, outputs=outputs, metadata={"tags": [], "mystnb": {"image": {"alt": alt}}})
     for o in outputs: shown["metadata"]["mystnb"]["image"]["alt"] = o.pop("alt", alt)
@@ -219,7 +227,7 @@ def overview(site, section, title, text, more=""):
     lines = [f"# {title}", "", text, ""]
     for part in filter(None, (section, more)):
         lines += [f"## {part}", ""] if more else []
-        lines += ["| | |", "|---|---|"]
+        lines += ["| page | what it is about |", "|---|---|"]
         for p in (p for p in pages if p.section == part):
             head, said = heading(p.file)
             lines.append(f"| [{p.title or head}]({os.path.relpath(p.source, folder)}) | {site.prose(said, place)} |")
@@ -249,21 +257,30 @@ def write_pages(
         text = notebook(page, site) if page.file.suffix == ".ipynb" else with_top(site.prose(page.file.read_text(encoding="utf-8"), page), page)
         if page.name == "index": text = as_json(json.loads(text)["cells"] + [markdown(contents(site))])
         (out/page.source).write_text(text, encoding="utf-8")
-    overview(site, "API", "The rooms of the package", "In the order of import: a room may import those above it, never those below.")
+    overview(site, "API", "The rooms of the package", "In the order of import: a room may import those above it, never "
+             'those below. <a href="../genindex.html">All names, from A to Z</a>.')
     overview(site, "Reports", "Experiments and their reports", "A report is an executed experiment; no radiograph is shown. Results on the "
              "phantom and on simulated readers are synthetic and say so. For research only, not for diagnosis.", "Experiments")
     return site
 
 
-def main(place=ROOT/"_docs"):
-    "Build the site; ends with what is wrong and a nonzero status where a link leads nowhere."
-    site = write_pages(ROOT, ROOT/"build/docs")
+def build(
+    place: Path, # Folder for the site, made anew
+    work: Path, # Folder for what is needed on the way, made anew
+) -> int: # Pages
+    "Build the site; ends the program with what is wrong where a link leads nowhere or Sphinx warns."
+    shutil.rmtree(work, ignore_errors=True)
+    site = write_pages(ROOT, work/"pages")
     if site.broken: sys.exit("broken links:\n  " + "\n  ".join(site.broken))
-    shutil.rmtree(place, ignore_errors=True)
     done = subprocess.run([sys.executable, "-m", "sphinx", "-q", "-E", "-W", "--keep-going", "-n", "-b", "html", "-c", str(ROOT/"docs"),
-                           str(site.out), str(place)])
-    if done.returncode: sys.exit("the site has warnings, see above")
-    print(f"{len(site.pages)} pages: {Path(place)/'index.html'}")
+                           str(work/"pages"), str(work/"html")])
+    if done.returncode: sys.exit("the site was not built: each warning above is an error")
+    shutil.rmtree(work/"html/.doctrees", ignore_errors=True)
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.move(work/"html", place)
+    return len(site.pages)
 
 
-if __name__ == "__main__": main(*sys.argv[1:])
+if __name__ == "__main__":
+    place = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT/"_docs"
+    print(f"{build(place, ROOT/'build/docs')} pages: {place/'index.html'}")

@@ -17,7 +17,7 @@ nb_render_markdown_format = "gfm"
 nb_code_prompt_show = "Source"
 nb_code_prompt_hide = "Source"
 nb_output_stderr = "remove"
-myst_enable_extensions = ["colon_fence", "dollarmath", "fieldlist", "linkify"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist", "linkify"]
 myst_linkify_fuzzy_links = False
 myst_heading_anchors = 3
 suppress_warnings = ["myst.header"]
@@ -32,7 +32,7 @@ html_title = f"{project} {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_math_renderer = "mathml"
-html_search_language = "en"
+html_search_language, html_search_scorer = "en", str(Path(__file__).parent/"scorer.js")
 html_copy_source = html_show_sourcelink = html_show_sphinx = False
 pygments_style, pygments_dark_style = "a11y-high-contrast-light", "a11y-high-contrast-dark"
 html_theme_options = dict(
