@@ -48,59 +48,70 @@ def arguments(node):
 def fields(node, notes):
     "Parameters with their docments as a field list; parameters that share a line share its comment."
     lines, said = {}, remark(node, notes)
-    for a in arguments(node): lines.setdefault(a.end_lineno, []).append(a.arg)
-    known = [f":param {', '.join(names)}: {escaped(notes[line])}" for line, names in lines.items()
-             if line in notes and line != node.body[0].lineno - 1]
-    return known + ([f":returns: {escaped(said)}" if node.returns else escaped(said)] if said else [])
+    for a in arguments(node):
+        if a.arg not in ("self", "cls"): lines.setdefault(a.end_lineno, []).append(a.arg)
+    whose = {line: names for line, names in lines.items() if line in notes and line != node.body[0].lineno - 1}
+    known = [f":param {', '.join(names)}: {escaped(notes[line])}" for line, names in whose.items()]
+    if not said: return known
+    alone = [name for names in lines.values() for name in names]
+    field = ":returns: " if node.returns else f":param {alone[0]}: " if len(alone) == 1 else ""
+    return [*known, field + escaped(said)]
 
 
 def signature(node, method=False):
     "A function's parameters and result as text."
     args = ast.unparse(node.args)
-    if method: args = re.sub(r"^(self|cls)(, )?", "", args)
+    if method: args = re.sub(r"^(self|cls)(: [\w.]+)?(, )?", "", args)
     return f"({args})" + (f" -> {ast.unparse(node.returns)}" if node.returns else "")
 
 
-def block(kind, head, lines, colons):
-    "A directive with its content."
+def block(kind, head, lines, colons, *options):
+    "A directive with its options and content."
     fence = ":"*colons
-    return [f"{fence}{{py:{kind}}} {head}", "", *lines, "", fence, ""]
+    return [f"{fence}{{py:{kind}}} {head}", *options, "", *lines, "", fence, ""]
 
 
-def described(node, notes, colons=3, method=False):
-    "A function or a method as a directive."
-    kind = "method" if method else "function"
-    marks = {d.id for d in node.decorator_list if isinstance(d, ast.Name)}
-    head, options = node.name + signature(node, method), []
-    if "property" in marks: kind, head = "property", node.name
-    for mark in marks & {"classmethod", "staticmethod"}: options, head = [f":{mark}:"], node.name + signature(node, mark == "classmethod")
-    text = ast.get_docstring(node) or ""
-    return block(kind, head, [*options, "", escaped(text), "", *fields(node, notes)], colons)
+def marks_of(node):
+    "The names of a function's decorators."
+    return {getattr(d, "id", getattr(d, "attr", "")) for d in node.decorator_list}
+
+
+def described(node, notes, method=False):
+    "A function or a method as a directive; `@patch` makes a method of the class that its first parameter names."
+    marks, options = marks_of(node), []
+    kind, head = "method" if method else "function", node.name + signature(node, method)
+    if "patch" in marks and node.args.args[0].annotation is not None:
+        kind, head = "method", f"{ast.unparse(node.args.args[0].annotation)}.{node.name}{signature(node, True)}"
+    if marks & {"property", "cached_property"}: kind, head = "property", node.name
+    if "classmethod" in marks: options = [":classmethod:"]
+    if "staticmethod" in marks: options, head = [":staticmethod:"], node.name + signature(node)
+    return block(kind, head, [escaped(ast.get_docstring(node) or ""), "", *fields(node, notes)], 3, *options)
 
 
 def described_class(node, notes):
     "A class as a directive, with its fields or the parameters of `__init__`, and its public methods."
     values = [n for n in node.body if isinstance(n, ast.AnnAssign) and public(n.target.id)]
     start = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
-    shown = [f"{ast.unparse(n.target)}: {ast.unparse(n.annotation)}" + (f" = {ast.unparse(n.value)}" if n.value else "") for n in values]
-    head = node.name + (signature(start, True).split(" -> ")[0] if start else f"({', '.join(shown)})" if shown else "")
-    inside = fields(start, notes) if start else [f":param {n.target.id}: {escaped(notes[n.end_lineno])}" for n in values if n.end_lineno in notes]
+    if start: inside, head = fields(start, notes), signature(start, True).split(" -> ")[0]
+    else:
+        inside = [f":param {n.target.id}: {escaped(notes[n.end_lineno])}" for n in values if n.end_lineno in notes]
+        head = f"({', '.join(ast.unparse(n) for n in values)})" if values else ""
     lines = [escaped(ast.get_docstring(node) or ""), "", *inside, ""]
     for member in node.body:
-        if isinstance(member, ast.FunctionDef) and public(member.name): lines += described(member, notes, 3, True)
-    return block("class", head, lines, 4)
+        if isinstance(member, ast.FunctionDef) and public(member.name): lines += described(member, notes, True)
+    return block("class", node.name + head, lines, 4)
 
 
 def constants(tree):
     "Public names that a cell assigns at its top level."
-    targets = [t for n in tree.body if isinstance(n, (ast.Assign, ast.AnnAssign)) for t in getattr(n, "targets", [getattr(n, "target", None)])]
+    assigned = [n for n in tree.body if isinstance(n, (ast.Assign, ast.AnnAssign))]
+    targets = [t for n in assigned for t in (n.targets if isinstance(n, ast.Assign) else [n.target])]
     return [t.id for t in targets if isinstance(t, ast.Name) and public(t.id)]
 
 
 def definitions(tree):
-    "Public functions and classes that a cell defines."
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    return [n for n in tree.body if isinstance(n, kinds) and public(n.name)]
+    "Functions and classes that a cell defines."
+    return [n for n in tree.body if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))]
 
 
 def describe(
@@ -109,8 +120,8 @@ def describe(
 ) -> str: # MyST Markdown; empty where the cell has nothing public
     "What a reader needs to use the names that an export cell makes."
     tree, notes, lines = ast.parse(source), comments(source), []
-    for name in constants(tree): lines += block("data", name, [":no-typesetting:"], 3)
-    for node in definitions(tree):
+    for name in constants(tree): lines += block("data", name, [], 3, ":no-typesetting:")
+    for node in (n for n in definitions(tree) if public(n.name)):
         anchor = node.name.lower()
         if anchor not in taken: lines += [f'<span id="{anchor}"></span>', ""] # Where nbdev's own links point
         taken.add(anchor)

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 sys.path.insert(0, str(Path(__file__).parent))
 import api
+from cells import as_json, markdown, notebook, split_directives
 
 ROOT = Path(__file__).parents[1]
 REPO = "https://github.com/chexnet-nb/chexnet_nb"
@@ -47,11 +48,13 @@ def find_pages(root):
     for f in sorted(root.glob("reports/*/*.ipynb")):
         preset = f.parent.name.removeprefix(f.stem).strip("-") or "demo"
         pages.append(Page(f, f"reports/{f.parent.name}", "Reports", f"{heading(f)[0]} ({preset})"))
-    pages += [Page(f, f"experiments/{f.stem}", "Experiments", f"{heading(f)[0]} (notebook)") for f in sorted((nbs/"experiments").glob("*.ipynb"))]
+    for f in sorted((nbs/"experiments").glob("*.ipynb")):
+        pages.append(Page(f, f"experiments/{f.stem}", "Experiments", f"{heading(f)[0]} (notebook)"))
     rooms = [f for f in sorted(nbs.glob("[0-9]*.ipynb")) if re.search(r"#\|\s*default_exp", f.read_text(encoding="utf-8"))]
     pages += [Page(f, re.sub(r"^\d+\w?_", "", f.stem), "API", re.sub(r"^\d+\w?_", "", f.stem)) for f in rooms]
     pages += [Page(f, f"reference/{f.stem}", "Reference") for f in sorted((nbs/"reference").glob("*.md"))]
-    pages += [Page(root/"data/README.md", "reference/data", "Reference"), Page(root/"CONTRIBUTING.md", "contributing", "Project"),
+    pages += [Page(root/"data/README.md", "reference/data", "Reference"),
+              Page(root/"CONTRIBUTING.md", "contributing", "Project"),
               Page(root/"CHANGELOG.md", "changes", "Project")]
     return [p for p in pages if p.file.exists()]
 
@@ -91,7 +94,9 @@ class Site:
         places = [page.file.parent/path, self.root/path] if page.file.name == "index.ipynb" else [page.file.parent/path]
         found = next((p.resolve() for p in places if p.exists()), None)
         if found is None and path.endswith(".html"): found = getattr(self.by_name.get(path[:-5]), "file", None)
-        if found is None or not found.is_relative_to(self.root): return self.broken.append(f"{page.file.name}: {target}") or target
+        if found is None or not found.is_relative_to(self.root):
+            self.broken.append(f"{page.file.name}: {target}")
+            return target
         here = (self.out/page.source).parent
         if image:
             copy = self.out/"files"/found.relative_to(self.root)
@@ -123,23 +128,14 @@ class Site:
         return "".join(parts)
 
 
-def split_directives(cell):
-    "A code cell's source without its directives, and the directives as a dict; of other cells nothing."
-    if cell["cell_type"] != "code": return "", {}
-    lines = "".join(cell["source"]).splitlines()
-    marks = [re.match(r"#\|\s*([\w-]+)\s*:?\s*(.*)", line) for line in lines]
-    source = "\n".join(line for line, m in zip(lines, marks) if not m)
-    return source.strip("\n"), {m[1]: m[2].strip() for m in marks if m}
-
-
 def top(page):
     "The line of links that a page begins with."
-    path = page.file.relative_to(ROOT)
+    path, repo = page.file.relative_to(ROOT), REPO.removeprefix("https://github.com/")
     links = [("Edit on GitHub", f"{REPO}/edit/main/{path}")]
     if page.section == "Reports": links = [("Tables and notebook on GitHub", f"{REPO}/tree/main/{path.parent}")]
     elif page.file.suffix == ".ipynb":
-        links += [("Open in Colab", f"https://colab.research.google.com/github/{REPO.split('.com/')[1]}/blob/main/{path}"),
-                  ("Open in Binder", f"https://mybinder.org/v2/gh/{REPO.split('.com/')[1]}/main?labpath={quote(str(path), safe='')}")]
+        links += [("Open in Colab", f"https://colab.research.google.com/github/{repo}/blob/main/{path}"),
+                  ("Open in Binder", f"https://mybinder.org/v2/gh/{repo}/main?labpath={quote(str(path), safe='')}")]
     return '<p class="page-links">' + " ".join(f'<a href="{url}">{name}</a>' for name, url in links) + "</p>"
 
 
@@ -152,67 +148,11 @@ def with_top(text, page):
     return re.sub(r"^(# .*\n?)", lambda m: f"{m[1].rstrip()}\n\n{top(page)}\n\n{index}", text, count=1, flags=re.M)
 
 
-def output(o, alt, page, site):
-    "An output as it is kept: pictures with an alternative text, no widget, nothing that was said on stderr."
-    if o.get("name") == "stderr": return None
-    data = o.get("data", {})
-    if "text/markdown" in data: data["text/markdown"] = site.linked("".join(data["text/markdown"]), page, rendered=True)
-    data.pop("application/vnd.jupyter.widget-view+json", None)
-    for kind in [k for k in data if k.startswith("image/")]:
-        said = o.get("metadata", {}).get(kind, {}).get("alt") or re.search(r'alt="([^"]+)"', "".join(data.get("text/html", "")))
-        o.setdefault("alt", said if isinstance(said, str) else said[1] if said else alt)
-    return o
-
-
-def code_cell(cell, page, site, taken, alt):
-    "The cells that a code cell becomes in the site."
-    source, marks = split_directives(cell)
-    if {"hide", "default_exp", "exporti"} & marks.keys(): return []
-    outputs = [o for o in (output(o, alt, page, site) for o in cell["outputs"]) if o]
-    tags = cell["metadata"].get("tags", [])
-    shown = dict(cell, source=source, outputs=outputs, metadata={"tags": [], "mystnb": {"image": {"alt": alt}}})
-    for o in outputs: shown["metadata"]["mystnb"]["image"]["alt"] = o.pop("alt", alt)
-    if page.section == "Reports": shown["metadata"]["tags"] = ["hide-input" if "parameters" in " ".join(tags) else "remove-input"]
-    if marks.get("echo") == "false" or "hide_input" in marks: shown["metadata"]["tags"] = ["remove-input"]
-    if "hide_output" in marks or marks.get("output") == "false": shown["outputs"] = []
-    if not {"export", "exports"} & marks.keys(): return [shown] if source or outputs else []
-    if api.only_imports(source): return []
-    said = site.prose(api.describe(source, taken), page)
-    if len(source.splitlines()) > 12 or api.definitions(api.ast.parse(source)): shown["metadata"]["tags"] = ["hide-input"]
-    return [markdown(said), shown] if said else [shown]
-
-
-def markdown(text): return {"cell_type": "markdown", "metadata": {}, "source": text}
-
-
-def as_json(cells):
-    "Cells as a notebook's text."
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    cells = [dict(cell, id=f"c{i}") for i, cell in enumerate(cells)]
-    return json.dumps({"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5})
-
-
-def notebook(page, site):
-    "A notebook as the site shows it: what is exported is described, what is hidden is left out."
-    nb = json.loads(page.file.read_text(encoding="utf-8"))
-    texts = ["".join(c["source"]) for c in nb["cells"] if c["cell_type"] == "markdown"]
-    headings = re.findall(r"^#+ +(.*)$", "\n".join(texts), re.M)
-    taken, alt, cells, first = {re.sub(r"\W+", "-", h.lower()).strip("-") for h in headings}, headings[0], [], True
-    module = f"```{{py:currentmodule}} chexnet_nb.{page.name}\n```\n" if page.section == "API" else ""
-    for cell in nb["cells"]:
-        if cell["cell_type"] == "code": cells += code_cell(cell, page, site, taken, alt)
-        elif cell["cell_type"] == "markdown":
-            text = site.prose("".join(cell["source"]), page)
-            alt = (re.findall(r"^#+ +(.*)$", text, re.M) or [alt])[-1]
-            if first and text.lstrip().startswith("# "): text, first = with_top(text, page) + f"\n\n{module}", False
-            cells.append(markdown(text))
-    return as_json(cells)
-
-
 def heading(file):
     "A file's first heading and the sentence in the quotation below it."
     text = file.read_text(encoding="utf-8")
-    if file.suffix == ".ipynb": text = "\n".join("".join(c["source"]) for c in json.loads(text)["cells"] if c["cell_type"] == "markdown")
+    if file.suffix == ".ipynb":
+        text = "\n".join("".join(c["source"]) for c in json.loads(text)["cells"] if c["cell_type"] == "markdown")
     found = re.search(r"^# (.*?)$\s*(?:^> (.*?)$)?", text, re.M)
     return found[1], found[2] or ""
 
@@ -239,7 +179,8 @@ def overview(site, section, title, text, more=""):
 
 def contents(site):
     "The hidden tables of contents of the home page, one a section, in order."
-    parts = {"Tutorials": [], "How-to": [], "Experiments and reports": ["reports/index"], "API": ["api/index"], "Reference": [], "Project": []}
+    parts = {"Tutorials": [], "How-to": [], "Experiments and reports": ["reports/index"], "API": ["api/index"],
+             "Reference": [], "Project": []}
     for p in site.pages:
         if p.section in parts and p.section != "API": parts[p.section].append(p.name)
     return "\n\n".join(toctree(entries, f":caption: {section}") for section, entries in parts.items() if entries)
@@ -254,13 +195,15 @@ def write_pages(
     site = Site(root, out)
     for page in site.pages:
         (out/page.source).parent.mkdir(parents=True, exist_ok=True)
-        text = notebook(page, site) if page.file.suffix == ".ipynb" else with_top(site.prose(page.file.read_text(encoding="utf-8"), page), page)
+        if page.file.suffix == ".ipynb": text = notebook(page, site, lambda text: with_top(text, page))
+        else: text = with_top(site.prose(page.file.read_text(encoding="utf-8"), page), page)
         if page.name == "index": text = as_json(json.loads(text)["cells"] + [markdown(contents(site))])
         (out/page.source).write_text(text, encoding="utf-8")
     overview(site, "API", "The rooms of the package", "In the order of import: a room may import those above it, never "
              'those below. <a href="../genindex.html">All names, from A to Z</a>.')
-    overview(site, "Reports", "Experiments and their reports", "A report is an executed experiment; no radiograph is shown. Results on the "
-             "phantom and on simulated readers are synthetic and say so. For research only, not for diagnosis.", "Experiments")
+    overview(site, "Reports", "Experiments and their reports", "A report is an executed experiment; no radiograph is shown. "
+             "Results on the phantom and on simulated readers are synthetic and say so. For research only, not for diagnosis.",
+             more="Experiments")
     return site
 
 
@@ -272,10 +215,12 @@ def build(
     shutil.rmtree(work, ignore_errors=True)
     site = write_pages(ROOT, work/"pages")
     if site.broken: sys.exit("broken links:\n  " + "\n  ".join(site.broken))
-    done = subprocess.run([sys.executable, "-m", "sphinx", "-q", "-E", "-W", "--keep-going", "-n", "-b", "html", "-c", str(ROOT/"docs"),
-                           str(work/"pages"), str(work/"html")])
+    strictly = ["-q", "-E", "-W", "--keep-going", "-n"]
+    done = subprocess.run([sys.executable, "-m", "sphinx", *strictly, "-c", ROOT/"docs", work/"pages", work/"html"])
     if done.returncode: sys.exit("the site was not built: each warning above is an error")
     shutil.rmtree(work/"html/.doctrees", ignore_errors=True)
+    found = work/"html/searchindex.js" # A page's own words find the page itself, once
+    found.write_text(found.read_text(encoding="utf-8").replace('"index-0",true', '"",true'), encoding="utf-8")
     shutil.rmtree(place, ignore_errors=True)
     shutil.move(work/"html", place)
     return len(site.pages)
