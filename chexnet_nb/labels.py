@@ -51,7 +51,7 @@ def packaged_table(
     raise BadInput(f"no copy of {name}: torchxrayvision is not installed; run `pip install torchxrayvision`, or name a "
                    f"release folder that holds {name}")
 
-# %% ../nbs/01_labels.ipynb #b7d2ce53
+# %% ../nbs/01_labels.ipynb #921c3a5f
 SOURCE_FILE, DRAWN_FILE = "SOURCE.json", "PHANTOM.json" # The second marks folders that earlier versions drew
 
 def label_version(
@@ -59,7 +59,8 @@ def label_version(
 ) -> str: # "v2020", "2017", or "own" for labels that are not the release's
     "Which of the release's labels a file holds, by its name and by what its folder says."
     file = Path(file)
-    if not file.name.startswith("Data_Entry_2017") or any((file.parent/m).exists() for m in (SOURCE_FILE, DRAWN_FILE)): return "own"
+    marked = any((file.parent/marker).exists() for marker in (SOURCE_FILE, DRAWN_FILE))
+    if marked or not file.name.startswith("Data_Entry_2017"): return "own"
     return "v2020" if "v2020" in file.name else "2017"
 
 # %% ../nbs/01_labels.ipynb #2baa14d5

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['NIH', 'Source', 'write_source', 'read_source', 'labels_used']
 
-# %% ../nbs/02_source.ipynb #001de789
+# %% ../nbs/02_source.ipynb #e6a45bc9
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import pandas as pd
 
 from .core import BadInput, read_json, write_json
-from .labels import SOURCE_FILE
+from .labels import DRAWN_FILE, SOURCE_FILE
 
 # %% ../nbs/02_source.ipynb #16dd3a3f
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Source:
     synthetic: bool=False # Whether the images are drawn
     details: dict=field(default_factory=dict) # Anything else, such as how to draw the images again
 
-# %% ../nbs/02_source.ipynb #d1b39824
+# %% ../nbs/02_source.ipynb #9a559eca
 NIH = Source(
     "ChestX-ray14 (NIH Clinical Center)", "14 findings, mined from radiology reports",
     "Wang et al. 2017, doi 10.1109/CVPR.2017.369",
-    "free for any use that acknowledges the NIH Clinical Center, links https://nihcc.app.box.com/v/ChestXray-NIHCC and cites the paper")
+    "no restriction on use; cite the paper, link to https://nihcc.app.box.com/v/ChestXray-NIHCC, acknowledge the provider")
 
 # %% ../nbs/02_source.ipynb #e5e3ee68
 def write_source(
@@ -40,16 +40,16 @@ def write_source(
     "Write a folder's `SOURCE.json`."
     write_json(Path(data)/SOURCE_FILE, asdict(source))
 
-# %% ../nbs/02_source.ipynb #13eeb361
+# %% ../nbs/02_source.ipynb #9139d6ac
 _KINDS = dict(notes=(list, "a list of sentences"), synthetic=(bool, "true or false"), details=(dict, "an object"))
 
 def _checked(about, file):
     "The record in a file's object; raises `BadInput` for another program's file, or a value of the wrong kind."
     advice = "correct it, or remove it if the labels are NIH's and the images real"
-    about = dict(about)
-    if "published" in about: about["details"] = {**about.get("details", {}), "published": about.pop("published")}
-    known = [f.name for f in fields(Source)]
-    if lacking := [k for k in known[:2] if k not in about]: raise BadInput(f"{file} says no {' and no '.join(lacking)}; {advice}")
+    known, about = [f.name for f in fields(Source)], dict(about)
+    if "published" in about and "details" not in about: about["details"] = dict(published=about.pop("published"))
+    if lacking := [k for k in known[:2] if k not in about]:
+        raise BadInput(f"{file} says no {' and no '.join(lacking)}; {advice}")
     if other := [k for k in about if k not in known]:
         raise BadInput(f"{file} has {', '.join(map(repr, other))}; valid: {', '.join(known)}; {advice}")
     for key, value in about.items():
@@ -58,11 +58,9 @@ def _checked(about, file):
             raise BadInput(f"{file}: {key} is {value!r}, not {said}; {advice}")
     return Source(**about | dict(notes=tuple(about.get("notes", ()))))
 
-# %% ../nbs/02_source.ipynb #8361b8e9
+# %% ../nbs/02_source.ipynb #58a4a82b
 _DRAWN = Source("Synthetic radiographs", "real label rows of ChestX-ray14, each finding drawn as a sign",
                 notes=("The images are drawn; no number here says anything about patients.",), synthetic=True)
-_EARLIER = "PHANTOM.json"
-
 def _earlier(file):
     "The record of a folder that an earlier version drew."
     try: return replace(_DRAWN, details=read_json(file, ""))
@@ -71,19 +69,18 @@ def _earlier(file):
 def _folder_of(data):
     "The folder that says what `data` is: itself, or the one whose images it holds."
     data = Path(data).absolute()
-    while data.name.startswith("images") and not any((data/n).exists() for n in (SOURCE_FILE, _EARLIER)): data = data.parent
+    while data.name.startswith("images") and not any((data/n).exists() for n in (SOURCE_FILE, DRAWN_FILE)): data = data.parent
     return data
 
-# %% ../nbs/02_source.ipynb #70e2c455
+# %% ../nbs/02_source.ipynb #c85f9bb0
 def read_source(
     data: str|Path|None=None, # Data folder; None for NIH's packaged tables
 ) -> Source: # `NIH` for a folder that says nothing
     "What a data folder is; raises `BadInput` for a `SOURCE.json` that is not as `write_source` writes it."
     if data is None: return NIH
     folder = _folder_of(data)
-    drawn = (folder/_EARLIER).exists()
-    if not (folder/SOURCE_FILE).exists(): return _earlier(folder/_EARLIER) if drawn else NIH
-    file = folder/SOURCE_FILE
+    file, drawn = folder/SOURCE_FILE, (folder/DRAWN_FILE).exists()
+    if not file.exists(): return _earlier(folder/DRAWN_FILE) if drawn else NIH
     source = _checked(read_json(file, "restore it; without it nobody knows whether the images are real"), file)
     return replace(source, synthetic=True) if drawn else source
 
