@@ -130,18 +130,18 @@ def find_lists(
         files = {fold: Path(folder)/pattern.format(fold) for fold in FOLDS}
         if all(f.is_file() for f in files.values()): return files
 
-# %% ../nbs/03_splits.ipynb #3ecbbee6
+# %% ../nbs/03_splits.ipynb #fd317ff4
 def community_split(
     table: pd.DataFrame, # The complete label table
     lists: str|Path|None, # Folder with the three list files
 ) -> pd.DataFrame: # Image Index, Patient ID, split
-    "The split of the reproductions, from its lists: verified if their fingerprints are the known ones; raises `BadInput` without."
+    "The split of the reproductions, verified if its lists have the known fingerprints; raises `BadInput` without lists."
     files = find_lists(lists) if lists else None
     if not files:
         names = ", ".join(n.format("train|val|test") for n in _LIST_NAMES)
-        raise BadInput(f"the community split needs its lists; {lists or 'no folder'} does not hold the three lists, looked for {names}; "
-                       "fetch them with `chexnet download`, name their folder as lists, or name another split: random is drawn only "
-                       "when asked for")
+        raise BadInput(f"the community split needs its lists; {lists or 'no folder'} does not hold the three lists, looked for "
+                       f"{names}; fetch them with `chexnet download`, name their folder as lists, or name another split: "
+                       "random is drawn only when asked for")
     named = {fold: read_list(path) for fold, path in files.items()}
     known = all(fingerprint(named[f]) == COMMUNITY[f] for f in FOLDS)
     about = "the community split, fingerprints verified" if known else "lists of its own, not the community's"
@@ -186,7 +186,7 @@ def make_split(
     split = community_split(table, lists) if kind == "community" else official_split(table, lists, seed)
     return _those_present(split, present, absent)
 
-# %% ../nbs/03_splits.ipynb #d988b6d3
+# %% ../nbs/03_splits.ipynb #d7d35bea
 def _those_present(split, present, absent):
     "The rows of the images at hand; raises or says how many are not, as `absent` tells."
     if absent not in ("stop", "skip"): raise BadInput(f"unknown choice absent={absent!r}; valid: stop, skip")
@@ -194,8 +194,8 @@ def _those_present(split, present, absent):
     if here.all(): return split
     missing = split["Image Index"][~here]
     if absent == "stop":
-        raise BadInput(f"the split names {len(missing):,} images that are not at hand: {some(missing)}; fetch them, or go on with "
-                       f"the {here.sum():,} that are by absent=skip")
+        raise BadInput(f"the split names {len(missing):,} images that are not at hand: {some(missing)}; fetch them, or go on "
+                       f"with the {here.sum():,} that are by absent=skip")
     kept = split[here].reset_index(drop=True)
     kept.attrs = {**split.attrs, "about": f"{split.attrs['about']}; {len(kept):,} of its {len(split):,} images at hand"}
     return check_split(kept)
