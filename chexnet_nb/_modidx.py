@@ -558,4 +558,11 @@ d = { 'settings': { 'branch': 'main',
                                      'chexnet_nb.training.train': ('training.html#train', 'chexnet_nb/training.py'),
                                      'chexnet_nb.training.unweighted': ('training.html#unweighted', 'chexnet_nb/training.py'),
                                      'chexnet_nb.training.versions': ('training.html#versions', 'chexnet_nb/training.py'),
-                                     'chexnet_nb.training.weighted_bce': ('training.html#weighted_bce', 'chexnet_nb/training.py')}}}
+                                     'chexnet_nb.training.weighted_bce': ('training.html#weighted_bce', 'chexnet_nb/training.py')},
+            'chexnet_nb.work': { 'chexnet_nb.work._drive': ('work.html#_drive', 'chexnet_nb/work.py'),
+                                 'chexnet_nb.work._import_path': ('work.html#_import_path', 'chexnet_nb/work.py'),
+                                 'chexnet_nb.work._results': ('work.html#_results', 'chexnet_nb/work.py'),
+                                 'chexnet_nb.work._serve': ('work.html#_serve', 'chexnet_nb/work.py'),
+                                 'chexnet_nb.work._worker': ('work.html#_worker', 'chexnet_nb/work.py'),
+                                 'chexnet_nb.work.read_ahead': ('work.html#read_ahead', 'chexnet_nb/work.py'),
+                                 'chexnet_nb.work.run_tasks': ('work.html#run_tasks', 'chexnet_nb/work.py')}}}
