@@ -4,17 +4,20 @@
 
 # %% auto #0
 __all__ = ['CRITERIA', 'check_predictions', 'read_predictions', 'new_table', 'write_predictions', 'fit_threshold',
-           'operating_points', 'simulate_predictions']
+           'operating_points', 'simulate_predictions', 'read_truth', 'patients_of', 'Case', 'load_case', 'join_truth',
+           'cross_fit', 'fit_case_thresholds', 'read_thresholds']
 
-# %% ../nbs/11_predictions.ipynb #354adabd
+# %% ../nbs/11_predictions.ipynb #c283bc78
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from .core import BadInput, atomic_path, some
-from .labels import FINDINGS, finding_name, label_matrix
+from .labels import FINDINGS, finding_name, label_matrix, read_labels
+from .splits import read_list
 
 # %% ../nbs/11_predictions.ipynb #2d62243a
 def check_predictions(
@@ -120,3 +123,136 @@ def simulate_predictions(
     share = np.clip(y.mean(0), 1e-4, 1-1e-4)
     odds = share/(1-share)*np.exp(apart*scores - apart**2/2)
     return pd.DataFrame(odds/(1+odds), columns=list(findings)).assign(**{"Image Index": table["Image Index"].to_numpy()})[["Image Index", *findings]]
+
+# %% ../nbs/11_predictions.ipynb #a7d0d5e7
+def _simple_labels(path):
+    "A CSV of `Image Index`, 0/1 columns named after findings, and perhaps `Patient ID`; other columns are passed over."
+    table = pd.read_csv(path, dtype={"Image Index": str})
+    if "Image Index" not in table: raise BadInput(f"{path}: no column 'Image Index'; found {some(table.columns, 20)}")
+    truth = table[["Image Index", *(["Patient ID"] if "Patient ID" in table else [])]].copy()
+    for column in table.columns.drop(truth.columns):
+        try: name = finding_name(column)
+        except BadInput: continue
+        if bad := (~table[column].isin([0, 1])).sum():
+            raise BadInput(f"{path}: column {column} has {bad} values other than 0 and 1, the first is {table[column][~table[column].isin([0, 1])].iloc[0]}; write 0 or 1")
+        truth[name] = table[column].astype(np.uint8)
+    if truth["Image Index"].duplicated().any():
+        raise BadInput(f"{path}: images listed twice: {some(truth['Image Index'][truth['Image Index'].duplicated()].unique())}; keep one row an image")
+    return truth
+
+# %% ../nbs/11_predictions.ipynb #3560b0a3
+def read_truth(
+    labels: str|Path|None=None, # Label CSV, in the release's layout or simple; a release folder; None for the packaged v2020 table
+) -> pd.DataFrame: # Image Index, perhaps Patient ID, and a 0/1 column a finding
+    "The labels that predictions are scored against; raises `BadInput` for a file that is no such table."
+    if labels is None or Path(labels).is_dir(): return read_labels(labels)
+    if not Path(labels).is_file(): raise BadInput(f"no such file: {labels}; name a label CSV, or none for the packaged table")
+    try: header = pd.read_csv(labels, nrows=0, index_col=False).columns
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e: raise BadInput(f"{labels} is no CSV table ({e})") from None
+    if "Finding Labels" in header: return read_labels(labels)
+    truth = _simple_labels(labels)
+    if not set(truth) & set(FINDINGS): raise BadInput(f"{labels}: no column of a finding; found {some(header, 20)}; name columns after {some(FINDINGS, 3)} …")
+    return truth
+
+# %% ../nbs/11_predictions.ipynb #2f69e5dd
+def patients_of(
+    truth: pd.DataFrame, # Label table of the images, in order
+) -> tuple[np.ndarray, str]: # Patient of each image; a note for the report, or ""
+    "Who was imaged: from `Patient ID`, or from NIH-style names, or each image by itself."
+    if "Patient ID" in truth: return truth["Patient ID"].to_numpy(), ""
+    number = truth["Image Index"].str.extract(r"^(\d{8})_\d{3}\.")[0]
+    if number.notna().all(): return number.to_numpy(), "The labels name no patients; they were taken from the image names (00000013_005.png is patient 13)."
+    return truth["Image Index"].to_numpy(), "The labels name no patients and neither do the image names; each image counts as a patient of its own, so intervals may be too narrow."
+
+# %% ../nbs/11_predictions.ipynb #a38bdd53
+class Case(NamedTuple):
+    "Predictions with the truth beside them."
+    predictions: pd.DataFrame # Image Index and a column a finding
+    labels: np.ndarray # 0/1, shape (images, findings)
+    patients: np.ndarray # Shape (images,)
+    notes: list # What was left out or assumed, in words
+    files: dict # Role -> path
+
+# %% ../nbs/11_predictions.ipynb #1cbe647f
+def load_case(
+    predictions: str|Path, # Predictions CSV
+    labels: str|Path|None=None, # As in `read_truth`
+    images: str|Path|None=None, # Text file of the images to score; None for all
+) -> Case:
+    "Predictions and labels of the same images; raises `BadInput` for images without labels, or if nothing is left."
+    table, truth, notes = read_predictions(predictions), read_truth(labels), []
+    if images is not None:
+        wanted = read_list(images)
+        kept = table[table["Image Index"].isin(wanted)].reset_index(drop=True)
+        if kept.empty: raise BadInput(f"no overlap: {predictions} has none of the {len(wanted):,} images of {images} ({some(wanted, 2)})")
+        if len(kept) < len(wanted): notes.append(f"{len(wanted)-len(kept):,} of the {len(wanted):,} images of the list have no predictions and are left out.")
+        if len(kept) < len(table): notes.append(f"{len(table)-len(kept):,} images with predictions are not on the list and are left out.")
+        table = kept
+    return join_truth(table, truth, notes, dict(predictions=predictions, labels=labels, images=images))
+
+# %% ../nbs/11_predictions.ipynb #9c99fe1c
+def join_truth(table, truth, notes, files):
+    "The case of a predictions table and a label table."
+    unknown = table["Image Index"][~table["Image Index"].isin(truth["Image Index"])]
+    if len(unknown):
+        raise BadInput(f"{files['predictions']}: {len(unknown):,} of {len(table):,} images have no labels: {some(unknown)}; "
+                       "name a label table that holds them, or a list of images that leaves them out")
+    truth = truth.set_index("Image Index").loc[table["Image Index"]].reset_index()
+    findings = [f for f in table.columns if f in truth and f != "Image Index"]
+    if not findings: raise BadInput(f"predictions and labels share no finding; the predictions have {some(table.columns[1:], 14)}")
+    if lost := [f for f in table.columns[1:] if f not in findings]: notes = [*notes, f"No labels for {', '.join(lost)}: not scored."]
+    patients, note = patients_of(truth)
+    return Case(table[["Image Index", *findings]], truth[findings].to_numpy(np.uint8), patients, [*notes, *([note] if note else [])],
+                {k: str(v) for k, v in files.items() if v is not None})
+
+# %% ../nbs/11_predictions.ipynb #098342f0
+def cross_fit(
+    labels: np.ndarray, # 0/1, shape (images, findings)
+    predictions: pd.DataFrame, # Predictions of the same images
+    groups: np.ndarray|None=None, # Patient of each image; None if each image is its own
+    *,
+    folds: int=5, # How many
+    seed: int=0, # Who is dealt into which fold
+    criterion: str="f1", # What the threshold maximises, as in `fit_threshold`
+) -> np.ndarray: # Threshold for each image and finding, fitted on other patients; shape (images, findings)
+    "Operating points by patient-wise cross-fitting; raises `BadInput` for fewer patients than folds."
+    who = np.arange(len(labels)) if groups is None else pd.factorize(np.asarray(groups))[0]
+    if who.max(initial=-1)+1 < folds:
+        raise BadInput(f"{who.max(initial=-1)+1} patients cannot be dealt into {folds} folds; give a validation table instead")
+    fold = (np.random.default_rng(seed).permutation(who.max()+1) % folds)[who]
+    thresholds = np.empty(labels.shape)
+    for f in range(folds): thresholds[fold == f] = list(operating_points(labels[fold != f], predictions[fold != f], criterion).values())
+    return thresholds
+
+# %% ../nbs/11_predictions.ipynb #6e7adecc
+def fit_case_thresholds(case, validation, labels, notes, criterion, seed):
+    "Thresholds for a case, and how they came about in a sentence; None if there are too few patients."
+    if validation is not None:
+        fitted = load_case(validation, labels)
+        if both := set(fitted.predictions["Image Index"]) & set(case.predictions["Image Index"]):
+            raise BadInput(f"{validation}: {len(both):,} images are also among those scored ({some(sorted(both), 2)}); thresholds are never fitted on the images they score")
+        if lacking := [f for f in case.predictions.columns if f not in fitted.predictions]: raise BadInput(f"{validation}: no predictions for {some(lacking, 14)}")
+        if shared := len(set(fitted.patients) & set(case.patients)): notes.append(f"{shared:,} patients have images both in the validation table and among those scored.")
+        at = operating_points(fitted.labels, fitted.predictions, criterion)
+        return {f: at[f] for f in case.predictions.columns[1:]}, f"Thresholds of highest {criterion} on {len(fitted.labels):,} validation images."
+    if len(np.unique(case.patients)) < 5: return None, "Too few patients to fit operating points on others; give a validation table."
+    return cross_fit(case.labels, case.predictions, case.patients, seed=seed, criterion=criterion), (
+        f"Thresholds of highest {criterion} by 5-fold cross-fitting: an image is called by the threshold that other patients' images gave (the median is shown).")
+
+# %% ../nbs/11_predictions.ipynb #64a21fc1
+def read_thresholds(
+    given, # None, a number for all findings, a dict, or a CSV with `finding` and `threshold`
+    findings, # Findings wanted
+) -> dict|None: # Finding -> threshold; None if none are given
+    "Thresholds as a user gives them; raises `BadInput` for one outside [0, 1] or a finding without."
+    if given is None: return None
+    if isinstance(given, (int, float)): given = dict.fromkeys(findings, given)
+    elif not isinstance(given, dict):
+        if not Path(given).is_file(): raise BadInput(f"no such file: {given}; thresholds are a number, or a CSV with the columns finding and threshold")
+        table = pd.read_csv(given)
+        if not {"finding", "threshold"} <= set(table): raise BadInput(f"{given}: found {some(table.columns, 20)}; needed finding and threshold")
+        given = dict(zip(table.finding, table.threshold))
+    at = {finding_name(f): float(t) for f, t in given.items()}
+    if wrong := [f"{f} {t}" for f, t in at.items() if not 0 <= t <= 1]: raise BadInput(f"threshold outside [0, 1]: {some(wrong)}")
+    if lacking := [f for f in findings if f not in at]: raise BadInput(f"no threshold for {some(lacking, 14)}; give one a finding, or none to have them fitted")
+    return {f: at[f] for f in findings}
