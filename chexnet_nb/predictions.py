@@ -19,7 +19,7 @@ from .core import BadInput, atomic_path, some
 from .labels import FINDINGS, finding_name, label_matrix, read_labels
 from .splits import read_list
 
-# %% ../nbs/11_predictions.ipynb #2d62243a
+# %% ../nbs/11_predictions.ipynb #615b424f
 def check_predictions(
     table: pd.DataFrame, # Column `Image Index`, then one a finding, `Mass` or `prob_Mass`, in any spelling
     source: str="predictions", # What the table is called in messages
@@ -29,7 +29,7 @@ def check_predictions(
         raise BadInput(f"{source}: no column 'Image Index'; found {some(table.columns, 20)}; the first column names the image")
     found = {}
     for column in table.columns.drop("Image Index"):
-        if str(column).startswith("Unnamed: "): continue
+        if str(column).startswith("Unnamed: ") or column == "Trained On": continue
         name = _finding_of(column, source)
         if name in found: raise BadInput(f"{source}: {name} stands in two columns, {found[name]!r} and {column!r}; keep one")
         found[name] = column
@@ -57,7 +57,7 @@ def _probabilities(column, name, images, source):
                        f"in [0, 1] ({len(bad)} such values); scores must be mapped to probabilities first")
     return values
 
-# %% ../nbs/11_predictions.ipynb #cfbd70c4
+# %% ../nbs/11_predictions.ipynb #8826b1e4
 def read_predictions(
     path: str|Path, # CSV file
 ) -> pd.DataFrame: # As `check_predictions` gives it
@@ -66,7 +66,9 @@ def read_predictions(
     except FileNotFoundError: raise BadInput(f"no such file: {path}; a predictions table is a CSV with the column 'Image Index' and one a finding") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, IsADirectoryError) as e:
         raise BadInput(f"{path} is no CSV table ({e}); a predictions table has the column 'Image Index' and one a finding") from None
-    return check_predictions(table, str(path))
+    checked = check_predictions(table, str(path))
+    checked.attrs["trained_on"] = table["Trained On"].iloc[0] if "Trained On" in table else ""
+    return checked
 
 def new_table(
     path: str|Path, # Where a table shall be
@@ -77,9 +79,12 @@ def new_table(
 def write_predictions(
     table: pd.DataFrame, # Predictions
     path: str|Path, # CSV file, replaced in one step
-):
+    *,
+    trained_on: str="", # What the network saw, if that must be said: "synthetic images"
+) -> None:
     "Write a predictions table, checked first, with 9 significant digits (all that float32 holds)."
     table = check_predictions(table, str(path))
+    if trained_on: table["Trained On"] = trained_on
     with atomic_path(path) as part: table.to_csv(part, index=False, float_format="%.9g")
 
 # %% ../nbs/11_predictions.ipynb #0507c2e2
