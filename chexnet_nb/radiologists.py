@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['JUDGED', 'NOT_JUDGED', 'PROTOCOLS', 'FEW', 'PROTOCOL_NOTES', 'read_readers', 'simulate_readers', 'Panel',
-           'make_panel', 'network_thresholds', 'majority', 'references', 'rater_f1', 'outputs', 'f1_table',
-           'undefined_pairs', 'f1_by_threshold', 'cohen_kappa', 'fleiss_kappa', 'kappa_table', 'rater_counts',
-           'verdicts', 'rater_points', 'majority_truth', 'undefined_notes', 'threshold_notes']
+           'make_panel', 'reader_names', 'network_thresholds', 'majority', 'references', 'rater_f1', 'outputs',
+           'f1_table', 'undefined_pairs', 'f1_by_threshold', 'cohen_kappa', 'fleiss_kappa', 'kappa_table',
+           'majority_truth', 'rater_counts', 'verdicts', 'rater_points', 'undefined_notes', 'threshold_notes',
+           'Comparison', 'compare_readers']
 
-# %% ../nbs/13_radiologists.ipynb #ddc74b7b
+# %% ../nbs/13_radiologists.ipynb #5ee001af
+from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
@@ -17,27 +19,24 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from .core import BadInput, some
-from .labels import FINDINGS, finding_name
+from .core import BadInput, name_key, read_table, some
+from .labels import FINDINGS, finding_name, patients_of, read_truth
 from .metrics import Bootstrap, Statistic, interval, observed
-from .predictions import fit_threshold
+from .predictions import asked_findings, fit_threshold, read_predictions, read_thresholds, trained_note
 
-# %% ../nbs/13_radiologists.ipynb #67638590
+# %% ../nbs/13_radiologists.ipynb #64601c51
 JUDGED = {"yes": 1., "1": 1., "1.0": 1., "true": 1., "no": 0., "0": 0., "0.0": 0., "false": 0.}
 NOT_JUDGED = {"hedge", "", "nan", "none", "<na>"}
 _ROLES = {"Image Index": ("imageid", "imageindex", "image"), "reader": ("readerid", "reader", "raterid", "rater")}
-_PASSED_OVER = {"abnormal", "other", "nofinding", "patientid"}
-
-def _key(name): return str(name).replace(" ", "").replace("_", "").lower()
 
 def _column(table, role, path):
     "The column that plays a role; raises `BadInput` if there is none."
     for column in table.columns:
-        if _key(column) in _ROLES[role]: return column
-    raise BadInput(f"{path}: no column for the {'image' if role == 'Image Index' else 'reader'}; found {some(table.columns, 20)}; name it "
-                   f"{'Image ID' if role == 'Image Index' else 'Reader ID'}")
+        if name_key(column) in _ROLES[role]: return column
+    what = "image" if role == "Image Index" else "reader"
+    raise BadInput(f"{path}: no column for the {what}; found {some(table.columns, 20)}; name it {what.capitalize()} ID")
 
-# %% ../nbs/13_radiologists.ipynb #3d2ada11
+# %% ../nbs/13_radiologists.ipynb #445fc670
 def _judgements(column, path, images):
     "1, 0 or NaN (not judged) from what readers wrote; raises `BadInput` at the first word that is none of these."
     said = column.fillna("").astype(str).str.strip().str.lower()
@@ -48,38 +47,42 @@ def _judgements(column, path, images):
                        "write YES or NO, 1 or 0; HEDGE or nothing for not judged")
     return said.map(JUDGED).astype(float)
 
-def _is_judgement(column): return _key(column.name) not in _PASSED_OVER and column.dropna().astype(str).str.strip().str.lower().isin([*JUDGED, "hedge"]).all()
-
-# %% ../nbs/13_radiologists.ipynb #62ee5e78
+# %% ../nbs/13_radiologists.ipynb #8c346832
 def read_readers(
     path: str|Path, # CSV, a row an image and reader
-) -> pd.DataFrame: # Image Index, reader, then the findings it has: 1, 0, NaN for not judged
+    findings: str|Iterable[str]|None=None, # Findings wanted, of any vocabulary; None for those of NIH's 14 that are there
+) -> pd.DataFrame: # Image Index, reader, then the findings: 1, 0, NaN for not judged; `.attrs["notes"]`
     "A reader table, checked: no row twice, at least two readers. Raises `BadInput`."
-    try: table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except FileNotFoundError: raise BadInput(f"no such file: {path}; a reader table is a CSV with Image ID, Reader ID and a column a finding") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, IsADirectoryError) as e: raise BadInput(f"{path} is no CSV table ({e})") from None
+    wanted = "a reader table is a CSV with Image ID, Reader ID and a column a finding"
+    table, asked = read_table(path, wanted, dtype=str, keep_default_na=False), asked_findings(findings)
     roles = {role: _column(table, role, path) for role in _ROLES}
     result, images = pd.DataFrame({role: table[c].str.strip() for role, c in roles.items()}), table[roles["Image Index"]]
+    others = []
     for column in table.columns.drop(list(roles.values())):
-        try: name = finding_name(column)
-        except BadInput as e:
-            if len(table) and _is_judgement(table[column]): raise BadInput(f"{path}: {e}; rename the column, or drop it") from None
-            continue
+        try: name = finding_name(column, asked or FINDINGS)
+        except BadInput: others.append(column); continue
         if name in result: raise BadInput(f"{path}: {name} stands in two columns; keep one")
         result[name] = _judgements(table[column], path, images)
-    return _checked(result, path)
+    result = _checked(result, asked, others, path)
+    result.attrs["notes"] = [f"Columns of the readers passed over: {some(others, 14)}."] if others else []
+    return result
 
-# %% ../nbs/13_radiologists.ipynb #cf565ff0
-def _checked(table, path):
+# %% ../nbs/13_radiologists.ipynb #29fe0310
+def _checked(table, asked, others, path):
     "The reader table with its findings in order; raises `BadInput` for what cannot be compared."
-    findings = [f for f in FINDINGS if f in table]
-    if not findings: raise BadInput(f"{path}: no column of a finding; add at least one of {', '.join(FINDINGS)}")
+    findings = [f for f in asked or FINDINGS if f in table]
+    if lacking := [f for f in asked or () if f not in table]:
+        raise BadInput(f"{path}: no column {some(lacking, 14)}; found {some([*table.columns[2:], *others], 30)}; correct the name")
+    if not findings: raise BadInput(f"{path}: no column of a finding; add at least one of {', '.join(FINDINGS)}, or name the findings wanted")
     twice = table[table.duplicated(["Image Index", "reader"])]
-    if len(twice): raise BadInput(f"{path}: reader {twice.reader.iloc[0]} has image {twice['Image Index'].iloc[0]} twice ({len(twice)} such rows); keep one")
+    if len(twice):
+        raise BadInput(f"{path}: reader {twice.reader.iloc[0]} has image {twice['Image Index'].iloc[0]} twice ({len(twice)} such rows); keep one")
     names = table.reader.unique()
     if (names == "").any(): raise BadInput(f"{path}: row {int(np.argmax(table.reader == ''))+2} names no reader; fill in the reader")
-    if len(names) < 2: raise BadInput(f"{path}: one reader only ({some(names)}); readers are scored against one another, so give two or more")
-    if taken := {"average", "network", "difference"} & set(names): raise BadInput(f"{path}: a reader is named {some(taken)}; the result uses that name, so rename the reader")
+    if len(names) < 2:
+        raise BadInput(f"{path}: one reader only ({some(names)}); readers are scored against one another, so give two or more")
+    if taken := {"average", "network", "difference"} & set(names):
+        raise BadInput(f"{path}: a reader is named {some(taken)}; the result uses that name, so rename the reader")
     return table[["Image Index", "reader", *findings]]
 
 # %% ../nbs/13_radiologists.ipynb #77d38157
@@ -107,27 +110,27 @@ class Panel(NamedTuple):
     calls: np.ndarray # 1, 0, NaN for not judged; shape (raters, images, findings)
     notes: list # What was left out, in words
 
-# %% ../nbs/13_radiologists.ipynb #3116945e
+# %% ../nbs/13_radiologists.ipynb #084e6d5d
 def _shared(readers, predictions, findings):
     "The findings and images that both tables have; raises `BadInput` if there are none."
-    both = [f for f in FINDINGS if f in readers and f in predictions]
-    wanted = both if findings is None else [finding_name(f) for f in findings]
+    both = [f for f in readers.columns[2:] if f in predictions]
+    wanted = both if findings is None else asked_findings(findings)
     if lacking := [f for f in wanted if f not in both]:
         raise BadInput(f"{some(lacking, 14)}: not in both tables; readers and predictions share {some(both, 14) or 'no finding'}")
     if not wanted: raise BadInput("readers and predictions share no finding; a column of each must be named after the same finding")
     seen = readers["Image Index"].drop_duplicates().to_numpy()
     images = list(seen[np.isin(seen.astype(str), predictions["Image Index"].to_numpy(str))])
     if not images:
-        raise BadInput(f"no overlap: none of the {len(seen):,} images the readers saw ({some(seen, 2)}) has predictions ({some(predictions['Image Index'], 2)}); "
-                       "predict those images first")
-    return wanted, images, len(seen)
+        raise BadInput(f"no overlap: none of the {len(seen):,} images the readers saw ({some(seen, 2)}) has predictions "
+                       f"({some(predictions['Image Index'], 2)}); predict those images first")
+    return list(wanted), images, len(seen)
 
-# %% ../nbs/13_radiologists.ipynb #b74a921a
+# %% ../nbs/13_radiologists.ipynb #a7607c97
 def make_panel(
     readers: pd.DataFrame, # As `read_readers` gives it
     predictions: pd.DataFrame, # As `read_predictions` gives it
     thresholds: dict, # Finding -> threshold; the network says yes from there upwards, NaN: it is not judged
-    findings=None, # Findings wanted; None for all that both tables have
+    findings: Iterable[str]|None=None, # Findings wanted; None for all that both tables have
 ) -> Panel:
     "Readers and network side by side; raises `BadInput` if they share no image or lack a finding."
     findings, images, seen = _shared(readers, predictions, findings)
@@ -139,19 +142,27 @@ def make_panel(
     calls = np.stack([*calls, np.where(np.isnan(limit), np.nan, network >= limit)])
     return Panel(images, [*names, "network"], findings, calls, _notes(names, calls, images, seen, at.index))
 
-# %% ../nbs/13_radiologists.ipynb #9d25ab8c
+# %% ../nbs/13_radiologists.ipynb #cb820f9b
+def reader_names(
+    raters: Iterable[str], # Reader ids, and whoever else
+) -> dict[str, str]: # Rater -> name to show
+    "Names for pages: `Reader 1` … for numbers, in their order; any other name as it is."
+    numbers = [r for r in raters if str(r).isdigit()]
+    return {r: f"Reader {numbers.index(r)+1}" if r in numbers else r for r in raters}
+
+# %% ../nbs/13_radiologists.ipynb #94cc7a60
 def _notes(names, calls, images, seen, have):
     "What a reader of the result must know about images and judgements left out."
     notes = [] if len(images) == seen else [f"{seen-len(images):,} of the {seen:,} images the readers saw have no predictions and are left out."]
-    have = pd.Series(1, have).groupby(level=0)
+    have, shown = pd.Series(1, have).groupby(level=0), reader_names(names)
     for name, said in zip(names, calls):
         rows = have.get_group(name).index.get_level_values(1).isin(images).sum()
-        if rows < len(images): notes.append(f"Reader {name} saw {rows:,} of the {len(images):,} images; F1 of a pair is over the images both judged.")
+        if rows < len(images): notes.append(f"{shown[name]} saw {rows:,} of the {len(images):,} images; F1 of a pair is over the images both judged.")
         if hedged := int(np.isnan(said).sum()) - (len(images)-rows)*said.shape[1]:
-            notes.append(f"Reader {name}: {hedged:,} judgements are HEDGE or missing and count as not judged.")
+            notes.append(f"{shown[name]}: {hedged:,} judgements are HEDGE or missing and count as not judged.")
     return notes
 
-# %% ../nbs/13_radiologists.ipynb #129790cf
+# %% ../nbs/13_radiologists.ipynb #14b27010
 def network_thresholds(
     predictions: pd.DataFrame, # Predictions, of more images than the readers saw
     labels: pd.DataFrame, # Label table: Image Index and a 0/1 column a finding
@@ -159,7 +170,8 @@ def network_thresholds(
     findings, # Findings wanted
 ) -> dict: # Finding -> threshold; NaN where those images have no positive, or no negative
     "Thresholds of highest F1 on images nobody read; raises `BadInput` if there are none with a label, or a finding has no labels."
-    if lacking := [f for f in findings if f not in labels]: raise BadInput(f"no labels for {some(lacking, 14)}, so no threshold can be chosen; give the thresholds")
+    if lacking := [f for f in findings if f not in labels]:
+        raise BadInput(f"no labels for {some(lacking, 14)}, so no threshold can be chosen; give the thresholds")
     known = labels.set_index("Image Index")
     free = predictions[~predictions["Image Index"].isin(set(read)) & predictions["Image Index"].isin(known.index)]
     if free.empty:
@@ -304,7 +316,7 @@ def fleiss_kappa(
         return ((s[0]/s[3] - chance) / np.where(chance < 1-1e-9, 1-chance, np.nan))[None]
     return Statistic(sparse.csr_matrix(np.vstack([agree, yes*used, votes*used, used.astype(float)])), value)
 
-# %% ../nbs/13_radiologists.ipynb #611801c7
+# %% ../nbs/13_radiologists.ipynb #5fe7daa4
 def kappa_table(
     panel: Panel, # Raters and their judgements
     n_boot:int=10_000, # Samples
@@ -314,46 +326,56 @@ def kappa_table(
     "Fleiss' kappa of the readers and Cohen's of every pair of raters, with 95% intervals; NaN where undefined."
     pairs, parts = list(combinations(range(len(panel.raters)), 2)), []
     first, second = zip(*pairs)
-    metrics = [m for i in range(len(panel.findings)) for m in (fleiss_kappa(panel.calls[:-1, :, i]), cohen_kappa(*(panel.calls[list(s), :, i] for s in (first, second))))]
+    metrics = [m for i in range(len(panel.findings))
+               for m in (fleiss_kappa(panel.calls[:-1, :, i]), cohen_kappa(*(panel.calls[list(s), :, i] for s in (first, second))))]
     samples = Bootstrap(len(panel.images), groups, n_boot, seed).run(metrics)
     names = [("fleiss", "readers", "readers"), *(("cohen", panel.raters[i], panel.raters[j]) for i, j in pairs)]
     for i, finding in enumerate(panel.findings):
         spread = interval(np.vstack(samples[2*i:2*i+2]))
-        part = pd.DataFrame(names, columns=["measure", "first", "second"]).assign(kappa=np.concatenate([*map(observed, metrics[2*i:2*i+2])]), low=spread.low, high=spread.high)
-        parts.append(part.assign(finding=finding))
+        values = np.concatenate([*map(observed, metrics[2*i:2*i+2])])
+        part = pd.DataFrame(names, columns=["measure", "first", "second"])
+        parts.append(part.assign(finding=finding, kappa=values, low=spread.low, high=spread.high))
     table = pd.concat(parts, ignore_index=True)[["finding", "measure", "first", "second", "kappa", "low", "high"]]
     return table.assign(low=table.low.where(table.kappa.notna()), high=table.high.where(table.kappa.notna()))
 
-# %% ../nbs/13_radiologists.ipynb #2fcdf351
+# %% ../nbs/13_radiologists.ipynb #2834553a
 FEW = 10 # Majority positives below which a finding says little
 
+def majority_truth(
+    panel: Panel, # As `make_panel` gives it
+) -> np.ndarray: # 1, 0, NaN where nobody judged; shape (images, findings)
+    "The majority of all radiologists."
+    return np.column_stack([majority(panel.calls[:-1, :, i]) for i in range(len(panel.findings))])
+
 def rater_counts(
-    panel, # As `make_panel` gives it
+    panel: Panel, # As `make_panel` gives it
     thresholds: dict, # Finding -> the network's threshold
 ) -> pd.DataFrame: # A row a finding: threshold, images, majority (positives), then yeses of every rater
     "How often everybody said yes."
-    most = np.column_stack([majority(panel.calls[:-1, :, i]) for i in range(len(panel.findings))])
-    table = pd.DataFrame(dict(finding=panel.findings, threshold=[thresholds[f] for f in panel.findings], images=len(panel.images), majority=np.nansum(most, axis=0).astype(int)))
+    most = np.nansum(majority_truth(panel), axis=0).astype(int)
+    limits = [thresholds[f] for f in panel.findings]
+    table = pd.DataFrame(dict(finding=panel.findings, threshold=limits, images=len(panel.images), majority=most))
     return table.assign(**{r: np.nansum(c, axis=0).astype(int) for r, c in zip(panel.raters, panel.calls)})
 
 def verdicts(
     f1s: pd.DataFrame, # As `f1_table` gives it
     counts: pd.DataFrame, # As `rater_counts` gives it
     protocol: str="paper", # One of `PROTOCOLS`
-) -> list: # Sentences
+) -> list[str]: # Sentences
     "What the differences say, and where they can say nothing."
     rows = f1s[(f1s.protocol == protocol) & (f1s.rater == "difference")].set_index("finding")
     seen = counts.set_index("finding").majority
     able = [f for f in rows.index if seen[f] >= FEW]
-    groups = {"Network above the average radiologist": [f for f in able if rows.low[f] > 0], "Network below": [f for f in able if rows.high[f] < 0],
+    groups = {"Network above the average radiologist": [f for f in able if rows.low[f] > 0],
+              "Network below": [f for f in able if rows.high[f] < 0],
               "No difference shown (the interval holds 0)": [f for f in able if not (rows.low[f] > 0 or rows.high[f] < 0)],
               f"Too few images to say much (1 to {FEW-1} majority positives)": [f for f in rows.index if 0 < seen[f] < FEW],
               "Nothing can be said (no image that a majority of the radiologists called positive)": [f for f in rows.index if seen[f] == 0]}
     return [f"{what}: {', '.join(f.replace('_', ' ') for f in which)}." for what, which in groups.items() if which]
 
-# %% ../nbs/13_radiologists.ipynb #71459217
+# %% ../nbs/13_radiologists.ipynb #fdeb7b86
 def rater_points(
-    panel, # As `make_panel` gives it
+    panel: Panel, # As `make_panel` gives it
 ) -> pd.DataFrame: # finding, rater, sensitivity, specificity
     "Each radiologist as a point: against the majority of the other radiologists."
     rows = []
@@ -366,34 +388,71 @@ def rater_points(
             rows.append((finding, name, yes.mean() if len(yes) else np.nan, 1-no.mean() if len(no) else np.nan))
     return pd.DataFrame(rows, columns=["finding", "rater", "sensitivity", "specificity"])
 
-def majority_truth(
-    panel, # As `make_panel` gives it
-) -> np.ndarray: # 1, 0, NaN where nobody judged; shape (images, findings)
-    "The majority of all radiologists."
-    return np.column_stack([majority(panel.calls[:-1, :, i]) for i in range(len(panel.findings))])
-
-# %% ../nbs/13_radiologists.ipynb #de7e0ad1
+# %% ../nbs/13_radiologists.ipynb #e0e521db
 PROTOCOL_NOTES = {
     "paper": "Each rater against each other rater, the network among them; the mean of those F1s (the paper's protocol).",
     "readers": "Radiologists against radiologists only, so the network's own label is nobody's truth; the network against each radiologist.",
-    "majority": "Everyone against the majority of the other radiologists (more than half of the votes cast; a tie is a no). A radiologist faces one vote fewer than the network, so the two averages do not have quite the same truth."}
+    "majority": "Everyone against the majority of the other radiologists (more than half of the votes cast; a tie is a no). A radiologist "
+                "faces one vote fewer than the network, so the two averages do not have quite the same truth."}
 
 def undefined_notes(
     f1s: pd.DataFrame, # As `f1_table` gives it
-) -> list: # Sentences
+) -> list[str]: # Sentences
     "What was left out because F1 was undefined."
-    pairs, left = f1s.attrs.get("undefined", {}), f1s.attrs.get("left_out", {})
+    said, pairs, left = [], f1s.attrs.get("undefined", {}), f1s.attrs.get("left_out", {})
+    if pairs:
+        counts = ", ".join(f"{f} {n}" for f, n in pairs.items())
+        said.append(f"Pairs of raters who never say yes have no F1 and are left out of the mean: {counts}.")
     worst = sorted(((n, k) for k, n in left.items() if k[2] == "difference"), reverse=True)[:3]
-    return [*(["Pairs of raters who never say yes have no F1 and are left out of the mean: " + ", ".join(f"{f} {n}" for f, n in pairs.items()) + "."] if pairs else []),
-            *([f"{len(left)} intervals leave out samples in which F1 is undefined" + ("; of the differences, most for " + ", ".join(f"{f} ({p}) {n:,}" for n, (p, f, _) in worst)
-               if worst else "") + "."] if left else [])]
+    most = "; of the differences, most for " + ", ".join(f"{f} ({p}) {n:,}" for n, (p, f, _) in worst) if worst else ""
+    return said + ([f"{len(left)} intervals leave out samples in which F1 is undefined{most}."] if left else [])
 
-# %% ../nbs/13_radiologists.ipynb #0f731256
+# %% ../nbs/13_radiologists.ipynb #72903d43
 def threshold_notes(
     how: str, # Where thresholds came from
     thresholds: dict, # Finding -> threshold
-) -> list: # Sentences
+) -> list[str]: # Sentences
     "What must be said about the network's threshold."
     unfit = [f for f, t in thresholds.items() if np.isnan(t)]
-    return [f"The paper does not say how the network's probability became a label. Here the threshold is {how}; its effect on F1 is shown.",
-            *([f"No threshold could be fitted for {', '.join(unfit)} (no positives on the images nobody read): the network is not judged there."] if unfit else [])]
+    said = [f"The paper does not say how the network's probability became a label. Here the threshold is {how}; its effect on F1 is shown."]
+    return said + ([f"No threshold could be fitted for {', '.join(unfit)} (no positives on the images nobody read): the network is not "
+                    "judged there."] if unfit else [])
+
+# %% ../nbs/13_radiologists.ipynb #118726c9
+class Comparison(NamedTuple):
+    "Readers and a network compared."
+    panel: Panel # Who was compared, on what
+    thresholds: dict[str, float] # Finding -> the network's threshold
+    how: str # Where the thresholds came from
+    tables: dict[str, pd.DataFrame] # f1, kappa, raters: what is written as CSV
+    curves: dict[str, pd.DataFrame] # Finding -> as `f1_by_threshold` gives it
+    scores: pd.DataFrame # The network's probabilities on the images of the panel
+    notes: list[str] # What was left out or assumed
+    synthetic: str # What of it is synthetic, in words
+
+# %% ../nbs/13_radiologists.ipynb #22d63867
+def compare_readers(
+    readers: str|Path, # Reader CSV
+    predictions: str|Path, # Predictions CSV, best of more images than were read
+    *,
+    findings: str|Iterable[str]|None=None, # Findings wanted, of any vocabulary; None for all that both tables have
+    labels: str|Path|None=None, # Labels to fit the threshold on, as in `read_truth`
+    thresholds: object=None, # As in `read_thresholds`; None: fitted on images nobody read
+    cluster: bool=False, # Resample whole patients; False: images, as the paper does
+    n_boot: int=10_000, # Bootstrap samples
+    seed: int=0, # Seed of the bootstrap
+) -> Comparison:
+    "The paper's Table 1 for every finding, in three protocols. Raises `BadInput`."
+    said, network = read_readers(readers, findings), read_predictions(predictions, findings)
+    wanted = _shared(said, network, asked_findings(findings))[0]
+    at, how = read_thresholds(thresholds, wanted), "given"
+    if at is None:
+        truth = read_truth(labels, asked_findings(findings))
+        at, how = network_thresholds(network, truth, said["Image Index"], wanted), "highest F1 against the data set's label on images nobody read"
+    panel = make_panel(said, network, at, wanted)
+    groups, note = patients_of(pd.DataFrame({"Image Index": panel.images})) if cluster else (None, "")
+    tables = dict(f1=f1_table(panel, n_boot, seed, groups), kappa=kappa_table(panel, n_boot, seed, groups), raters=rater_counts(panel, at))
+    notes = [*said.attrs["notes"], *network.attrs["notes"], *panel.notes, *filter(None, [note])]
+    curves = {f: f1_by_threshold(said, network, f) for f in wanted}
+    scores = network.set_index("Image Index").loc[panel.images, wanted].reset_index()
+    return Comparison(panel, at, how, tables, curves, scores, notes, trained_note(network))

@@ -206,18 +206,23 @@ def begin(self:Run,
     write_json(self.folder/"run.json", self.about)
     write_split(split, self.folder)
 
-# %% ../nbs/19_run.ipynb #dcf5a3cd
+# %% ../nbs/19_run.ipynb #a5605cee
+@patch
+def write_predictions(self:Run,
+    fold: str, # "val" or "test"
+    table: pd.DataFrame, # A predictions table
+) -> None:
+    "Keep what the network said of a fold."
+    write_predictions(table, self.folder/f"predictions_{fold}.csv", trained_on=self.trained_on)
+
 @patch
 def finish(self:Run,
     model: CheXNet, # The network to keep
     *,
-    predictions: dict[str, pd.DataFrame], # Fold -> predictions table
     thresholds: dict[str, float], # Finding -> threshold
     epoch: int, # Whose weights these are
 ) -> None:
-    "Write checkpoint, predictions and thresholds, and say that the run is finished."
-    for fold, table in predictions.items():
-        write_predictions(table, self.folder/f"predictions_{fold}.csv", trained_on=self.trained_on)
+    "Write checkpoint and thresholds, and say that the run is finished."
     origin = dict(trained_on=self.trained_on) if self.synthetic else {}
     save_model(model, self.folder, epoch=epoch, task=self.about["recipe"]["task"], **origin)
     write_json(self.folder/"thresholds.json", {f: None if t != t else t for f, t in thresholds.items()})
