@@ -47,13 +47,14 @@ def _read_npz(npz):
                            "needed: uint8 (images, height, width) and a label of 0 or 1 each")
     return folds
 
-# %% ../nbs/10_pneumoniamnist.ipynb #7922e48e
+# %% ../nbs/10_pneumoniamnist.ipynb #d69ad2ac
 def _source(folds, published):
     "The record of what the folder holds."
     found, wanted = {f: len(labels) for f, (_, labels) in folds.items()}, PUBLISHED_IMAGES
     counts = [f"{f} {n:,}" + ("" if n == wanted[f] else f" (published: {wanted[f]:,})") for f, n in found.items()]
     notes = [f"Images: {', '.join(counts)}.", "MedMNIST does not say which images are of one patient: every image counts as a "
-             "patient of its own here, so an overlap of patients between the folds cannot be checked, and intervals are over images."]
+             "patient of its own here, so an overlap of patients between the folds cannot be checked, and intervals are over "
+             "images."]
     if not published:
         notes.append("This is not the published file (its MD5 differs), so results are not comparable with published ones.")
     return Source("PneumoniaMNIST (MedMNIST v2)", "pneumonia or normal, pediatric (Kermany et al. 2018)",
