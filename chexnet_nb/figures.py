@@ -164,6 +164,7 @@ def plot_reliability(
 def plot_curves(
     curves: pd.DataFrame, # epoch, train_loss, val_loss, lr, as a run folder's `curves.csv` has them
     *,
+    kept: int|None=None, # The epoch whose weights were kept, ringed
     ax: Axes|None=None, # Where to draw; None for a new figure
 ) -> Figure:
     "Training and validation loss an epoch; a dotted line where the learning rate fell."
@@ -171,6 +172,9 @@ def plot_curves(
     for column, name, color in (("train_loss", "training", GREY), ("val_loss", "validation", BLUE)):
         ax.plot(curves["epoch"], curves[column], "o-", ms=4, color=color, label=name)
     for epoch in curves["epoch"][curves["lr"].diff() < 0]: ax.axvline(epoch-.5, color=ORANGE, ls=":", lw=1)
+    if kept is not None:
+        loss = curves.set_index("epoch")["val_loss"][kept]
+        ax.plot(kept, loss, "o", ms=11, mfc="none", mec=ORANGE, label=f"kept: epoch {kept}")
     ax.set(xlabel="epoch", ylabel="loss")
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(frameon=False, fontsize=8)
