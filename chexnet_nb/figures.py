@@ -6,8 +6,9 @@
 __all__ = ['BLUE', 'ORANGE', 'GREEN', 'GREY', 'Picture', 'plot_forest', 'plot_roc', 'plot_reliability', 'plot_curves',
            'plot_raters', 'plot_differences', 'plot_thresholds']
 
-# %% ../nbs/14_figures.ipynb #e3dcc153
+# %% ../nbs/14_figures.ipynb #f2f97a47
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from io import BytesIO
 
 import matplotlib.pyplot as plt
@@ -52,7 +53,7 @@ def _labelled(axes, x="", y="", title=""):
     if title: figure.suptitle(title, fontsize=11)
     return figure
 
-# %% ../nbs/14_figures.ipynb #1823b0bf
+# %% ../nbs/14_figures.ipynb #a1d247e9
 class Picture:
     "A figure and its alternative text, shown as a PNG."
     def __init__(self,
@@ -62,7 +63,7 @@ class Picture:
         dpi:int=110, # Pixels an inch
     ):
         self.figure, self.alt, self.dpi = figure, alt, dpi
-    @property
+    @cached_property
     def png(self) -> bytes: # A PNG file
         "The picture as the bytes of a file."
         file = BytesIO()
