@@ -8,7 +8,7 @@ __all__ = ['COLOURS', 'RELEASE_SIZE', 'THRESHOLDS', 'TOLERANCE', 'SEEN', 'MEASUR
            'map_boxes', 'find_boxes', 'boxes_on', 'overlap', 'box_mask', 'score_map', 'score_boxes', 'tell_apart',
            'localization_table', 'run_scale', 'captioned', 'output_of', 'write_maps']
 
-# %% ../nbs/23_cam.ipynb #5efa2fd9
+# %% ../nbs/23_cam.ipynb #2c885557
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -25,12 +25,12 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from .core import BadInput, atomic_path, some
-from .images import read_radiograph
 from .inference import image_files_of, read_batches, to_input
 from .labels import BOX_FILE, finding_name
 from .metrics import Bootstrap, interval, observed, ratio
 from .model import CheXNet
 from .predictions import write_predictions
+from .radiograph import read_radiograph
 from .run import Run
 
 # %% ../nbs/23_cam.ipynb #e6a81627
