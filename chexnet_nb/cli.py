@@ -17,7 +17,7 @@ from fastcore.docments import docments
 from . import __version__
 from .core import BadInput, name_refused, new_folder
 
-# %% ../nbs/27_cli.ipynb #1f18ce5c
+# %% ../nbs/27_cli.ipynb #33a8aa70
 def _add(parser, p, about):
     "Add a parameter of a function to its parser."
     takes = dict(help=(about or p.name).replace("%", "%%"))
@@ -42,8 +42,8 @@ def command_parser(
     command, # A function
 ) -> ArgumentParser:
     "The parser of a subcommand, made from the function's signature and docments."
-    parser = ArgumentParser(prog=f"chexnet {_name(command)}", description=command.__doc__, formatter_class=ArgumentDefaultsHelpFormatter)
-    about = docments(command)
+    about, name = docments(command), f"chexnet {_name(command)}"
+    parser = ArgumentParser(prog=name, description=command.__doc__, formatter_class=ArgumentDefaultsHelpFormatter)
     for p in inspect.signature(command).parameters.values():
         if p.kind is p.VAR_KEYWORD: _add_settings(parser)
         else: _add(parser, p, about.get(p.name))
@@ -62,7 +62,7 @@ def call(
     fixed = [values.pop(p.name) for p in inspect.signature(command).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     return command(*fixed, *(values.pop(many[0]) if many else ()), **values)
 
-# %% ../nbs/27_cli.ipynb #e64c54a5
+# %% ../nbs/27_cli.ipynb #a9553089
 def phantom(
     out, # Folder of the new release
     *,
@@ -72,7 +72,7 @@ def phantom(
 ):
     "Draw a synthetic release in the layout of ChestX-ray14, with planted findings and known boxes."
     from chexnet_nb.phantom import write_phantom
-    print(write_phantom(out, patients, size, seed))
+    print(write_phantom(out, patients=patients, size=size, seed=seed))
 
 # %% ../nbs/27_cli.ipynb #93ec0c50
 def prepare(
@@ -88,7 +88,7 @@ def prepare(
     made = prepare_release(data, size, cache, on_bad=on_bad, workers=workers)
     print(f"{len(made):,} images of {made.size} px in {made.path}")
 
-# %% ../nbs/27_cli.ipynb #379f0fc4
+# %% ../nbs/27_cli.ipynb #8dbe9b29
 def download(
     dest, # Folder for the release
     *,
@@ -98,7 +98,7 @@ def download(
 ):
     "Fetch the NIH release, 42 GB: resumed, checked, never taken for whole before it is."
     from chexnet_nb.release import download as fetch_release
-    print(fetch_release(dest, archives, mirror, jobs).to_string(index=False))
+    print(fetch_release(dest, archives, mirror, jobs=jobs).to_string(index=False))
 
 def verify(
     data, # Data folder, prepared
@@ -108,7 +108,7 @@ def verify(
 ):
     "Say which images are missing, doubled, undecodable or changed; exits 1 if any is."
     from chexnet_nb.release import verdict, verify as check
-    report = check(data, cache, repair)
+    report = check(data, cache, repair=repair)
     print(verdict(report))
     return int(len(report) > 0)
 
@@ -230,7 +230,7 @@ def compare(
     _report("compare", out, files, predictions=[predictions_a, predictions_b], labels=labels, images=images, findings=findings,
             cluster=cluster, n_boot=n_boot, seed=seed, synthetic=synthetic)
 
-# %% ../nbs/27_cli.ipynb #a8e8965c
+# %% ../nbs/27_cli.ipynb #3c4ca3a0
 def radiologists(
     readers, # Reader table
     *,
@@ -246,8 +246,8 @@ def radiologists(
 ):
     "The paper's Table 1: F1 of every rater against the others, for every finding, in three protocols."
     files = _named(readers=readers, predictions=predictions, labels=labels)
-    _report("radiologists", out, files, **files, findings=findings, thresholds=thresholds, cluster=cluster, n_boot=n_boot, seed=seed,
-            synthetic=synthetic)
+    _report("radiologists", out, files, **files, findings=findings, thresholds=thresholds, cluster=cluster, n_boot=n_boot,
+            seed=seed, synthetic=synthetic)
 
 # %% ../nbs/27_cli.ipynb #f6f8f43f
 def run(
