@@ -59,6 +59,8 @@ def served(project, module, *args, theme="light"):
     settings.mkdir(parents=True, exist_ok=True)
     (settings/"notification.jupyterlab-settings").write_text(json.dumps(dict(fetchNews="false", checkForUpdates=False)))
     (settings/"themes.jupyterlab-settings").write_text(json.dumps(dict(theme=f"JupyterLab {theme.title()}")))
+    (settings.parent/"notebook-extension").mkdir(exist_ok=True) # All cells in the page, also those that are scrolled away
+    (settings.parent/"notebook-extension/tracker.jupyterlab-settings").write_text(json.dumps(dict(windowingMode="none")))
     env = dict(os.environ, JUPYTER_CONFIG_DIR=str(home), JUPYTER_DATA_DIR=str(home/"data"),
                JUPYTER_RUNTIME_DIR=str(home/"runtime"), IPYTHONDIR=str(home/"ipython"),
                PYTHONPATH=os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
