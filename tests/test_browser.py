@@ -40,7 +40,7 @@ def project(tmp_path_factory):
     recipe = new_recipe(architecture="densenet_demo", size=112, pretrained=False, epochs=1)
     train(Study(data, cache, labels, split, read_source(data)), root/"reports/chexnet14/run", recipe, progress=False)
     (root/NOTEBOOK).parent.mkdir(parents=True)
-    shutil.copy(Path(__file__).parents[1]/NOTEBOOK, root/NOTEBOOK)
+    for file in (NOTEBOOK, "nbs/tutorials/browser.png"): shutil.copy(Path(__file__).parents[1]/file, root/file)
     return root
 
 
