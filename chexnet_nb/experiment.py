@@ -267,7 +267,7 @@ def _entry(head):
     note = f"<code>{escape(head['folder'])}</code> · {label}{escape(head['note'])}"
     return f'<h3>{link}</h3>\n<p class="quiet">{note}</p>\n{table}'
 
-# %% ../nbs/26_experiment.ipynb #91dc7533
+# %% ../nbs/26_experiment.ipynb #18b6684d
 def write_index(
     reports: str|Path="reports", # Folder of result folders
 ) -> Path: # The page
@@ -280,8 +280,9 @@ def write_index(
         if part := [h for h in heads if h["synthetic"] is synthetic]: cells += [f"## {title}", *map(_entry, part)]
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(c) for c in cells])
     with atomic_path(root/"index.html") as part: part.write_text(page(nb, made=f"{len(heads)} reports."), encoding="utf-8")
-    for head in heads:
-        if (root/head["folder"]/"report.json").exists(): write_page(root/head["folder"])
+    for folder in (root/h["folder"] for h in heads):
+        linked = 'href="../index.html"' in (folder/"index.html").read_text(encoding="utf-8")
+        if not linked and (folder/"report.json").exists(): write_page(folder)
     return root/"index.html"
 
 # %% ../nbs/26_experiment.ipynb #bc0da7a7
