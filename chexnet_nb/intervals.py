@@ -87,7 +87,7 @@ class Area(NamedTuple):
     negatives: int # Images
     patients: tuple[int, int] # Those who have a positive, those who have a negative
 
-# %% ../nbs/12_intervals.ipynb #3b17ad1a
+# %% ../nbs/12_intervals.ipynb #635fc080
 def area(
     labels: np.ndarray, # 0/1, shape (images,)
     scores: np.ndarray, # Any real numbers, higher for the positives, shape (images,)
@@ -104,8 +104,9 @@ def area(
     placed = _placements(labels[among], np.asarray(scores)[among])
     value = float(placed[0].mean())
     if min(patients) < 2: return Area(value, np.full(of, np.nan), m, n, patients)
-    moves = [np.sqrt(k/(k-1))*np.bincount(unit[side], at-value, minlength=of)/len(at) for k, side, at in zip(patients, sides, placed)]
-    return Area(value, sum(moves), m, n, patients)
+    moves = sum(np.sqrt(k/(k-1))*np.bincount(unit[side], at-value, minlength=of)/len(at)
+                for k, side, at in zip(patients, sides, placed))
+    return Area(value, moves, m, n, patients)
 
 # %% ../nbs/12_intervals.ipynb #7fd4a7d2
 def _assumed(value, positives, negatives):
@@ -135,7 +136,7 @@ def spread_of(
     shape = (k*(moves@moves)/assumed + BORROWED)/(k+BORROWED) if assumed > 1e-12 else 1.
     return Spread(value, float(shape*assumed), float(k+BORROWED), float(shape))
 
-# %% ../nbs/12_intervals.ipynb #d78ae30c
+# %% ../nbs/12_intervals.ipynb #ebad808b
 def area_interval(
     *areas: Area, # One, or several on the same patients whose mean is wanted
     level: float=.95, # What the interval should hold
@@ -146,7 +147,8 @@ def area_interval(
     reach = stats.t.isf((1-level)/2, spread.degrees)**2 * spread.shape
     def outside(at):
         return (spread.value-at)**2 - reach*sum(_assumed(at, a.positives, a.negatives) for a in areas)/len(areas)**2
-    def end(one, other, edge): return optimize.brentq(outside, one, other) if one < other and outside(one)*outside(other) < 0 else edge
+    def end(one, other, edge):
+        return optimize.brentq(outside, one, other) if one < other and outside(one)*outside(other) < 0 else edge
     return end(1e-12, spread.value-1e-9, 0.), end(spread.value+1e-9, 1-1e-9, 1.)
 
 # %% ../nbs/12_intervals.ipynb #916fee74
@@ -161,7 +163,7 @@ def too_few(
         if patients < floor: return f"{side} of {patients} patients" if images else f"no {side}"
     return ""
 
-# %% ../nbs/12_intervals.ipynb #caaf5e1d
+# %% ../nbs/12_intervals.ipynb #5d8a0158
 class Difference(NamedTuple):
     "Difference of two AUROCs, or of two means of them."
     value: float # First minus second
@@ -179,8 +181,8 @@ def paired_difference(
     value, error = float(np.mean([a.value-b.value for a, b in zip(first, second)])), float(np.sqrt(gap@gap))
     if np.isnan(error): return Difference(value, np.nan, np.nan, np.nan, np.nan)
     degrees = spread_of(*first).degrees-BORROWED
-    reach = stats.t.isf(.025, degrees)*error
-    return Difference(value, value-reach, value+reach, error, float(2*stats.t.sf(abs(value)/error, degrees)) if error > 1e-12 else 1.)
+    reach, p = stats.t.isf(.025, degrees)*error, 2*stats.t.sf(abs(value)/error, degrees) if error > 1e-12 else 1.
+    return Difference(value, value-reach, value+reach, error, float(p))
 
 # %% ../nbs/12_intervals.ipynb #6a4b9d4b
 def _square_and_add(first, second, shared, level):
