@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from chexnet_nb.cache import Cache, prepare
 from chexnet_nb.core import BadInput
-from chexnet_nb.images import Cache, prepare
-from chexnet_nb.release import download, fetch, list_members, prepare_release, verify
+from chexnet_nb.fetch import fetch, fetch_all
+from chexnet_nb.release import ADVICE, download, list_members, prepare_release, verify
 
 
 class Breaking(BaseHTTPRequestHandler):
@@ -166,7 +167,8 @@ def test_a_web_page_does_not_cost_what_was_fetched_before(server, tmp_path):
 
 
 def test_no_such_link_names_the_way_out(server, tmp_path):
-    with pytest.raises(BadInput, match="404.*--mirror"): fetch(f"{server.url}/none.tar.gz", tmp_path/"none.tar.gz", **QUICK)
+    with pytest.raises(BadInput, match="404.*--mirror"):
+        fetch(f"{server.url}/none.tar.gz", tmp_path/"none.tar.gz", advice=ADVICE, **QUICK)
 
 
 def test_a_cut_off_archive_from_elsewhere_is_completed(server, tmp_path):
@@ -220,7 +222,7 @@ def killed_until_done(code, args, began, kills=10, seed=0):
 
 
 PREPARE = """
-    from chexnet_nb.images import prepare
+    from chexnet_nb.cache import prepare
     prepare(sys.argv[1], 128, sys.argv[2], workers=2, on_bad="skip", progress=False)
 """
 
@@ -299,7 +301,7 @@ def test_prepare_from_archives_killed_ten_times_ends_the_same(tmp_path):
     data.mkdir()
     for i in (1, 2, 3): (data/f"images_{i:03d}.tar.gz").write_bytes(archive(i, 250, 200))
     whole = contents(prepare_release(data, 128, tmp_path/"whole", progress=False).path)
-    code = PREPARE.replace("images import prepare", "release import prepare_release").replace("prepare(", "prepare_release(")
+    code = PREPARE.replace("cache import prepare", "release import prepare_release").replace("prepare(", "prepare_release(")
     assert killed_until_done(code, (data, tmp_path/"cache"), (tmp_path/"cache"/"images.npy").exists) >= 3
     assert contents(tmp_path/"cache") == whole
 
@@ -315,14 +317,36 @@ def test_a_full_disk_in_download_keeps_the_part(server, tmp_path):
     assert (tmp_path/"nih"/"images_004.tar.gz").read_bytes() == ONE
 
 
+def test_an_error_ends_the_other_transfers_and_keeps_their_parts(server, tmp_path):
+    server.pause, server.files["long"], server.files["short"] = .02, bytes(8_000_000), b"short"
+    def full(part):
+        time.sleep(.3)
+        raise OSError(28, "No space left on device")
+    began = time.time()
+    with pytest.raises(OSError, match="No space left"):
+        fetch_all({tmp_path/n: f"{server.url}/{n}" for n in ("long", "short")}, check=full, progress=False, **QUICK)
+    assert time.time()-began < 4 # The long one takes ten seconds
+    assert 0 < (tmp_path/"long.part").stat().st_size < 8_000_000
+
+
+def test_a_module_planted_among_the_images_does_not_run(tmp_path):
+    data = tmp_path/"data"
+    data.mkdir()
+    for i in range(130): (data/f"{i:08d}_000.png").write_bytes(noise(i, 32))
+    for name in ("struct", "pickle", "zlib", "sitecustomize"): (data/f"{name}.py").write_text("open('ran', 'w')")
+    (tmp_path/"script.py").write_text("from chexnet_nb.cache import prepare\nprepare('.', 32, workers=2, progress=False)\n")
+    subprocess.run([sys.executable, tmp_path/"script.py"], cwd=data, check=True)
+    assert len(Cache(data/".cache"/"32")) == 130 and not (data/"ran").exists()
+
+
 def test_rooms_that_need_no_torch_import_none():
-    code = "import sys, chexnet_nb.images, chexnet_nb.release, chexnet_nb.splits\nassert 'torch' not in sys.modules"
+    code = "import sys, chexnet_nb.cache, chexnet_nb.release, chexnet_nb.splits\nassert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_a_script_without_a_main_guard_prepares_with_workers(folder, tmp_path):
     arguments = f"{str(folder[0])!r}, 64, {str(tmp_path/'cache')!r}, on_bad='skip', workers=2, progress=False"
-    (tmp_path/"script.py").write_text(f"from chexnet_nb.images import prepare\nprint(len(prepare({arguments})))\n")
+    (tmp_path/"script.py").write_text(f"from chexnet_nb.cache import prepare\nprint(len(prepare({arguments})))\n")
     assert subprocess.run([sys.executable, tmp_path/"script.py"], capture_output=True, text=True, check=True).stdout.split()[-1] == "1198"
 
 
