@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MOST_LEFT_OUT', 'METHODS', 'Statistic', 'observed', 'ratio', 'f1', 'sensitivity', 'specificity', 'ppv', 'auroc',
-           'average_precision', 'Bootstrap', 'most_samples', 'refuse_samples', 'interval', 'logit_interval', 'aligned',
-           'auroc_table', 'operating_table', 'compare_table', 'unpaired_table']
+           'average_precision', 'best_threshold', 'Bootstrap', 'most_samples', 'refuse_samples', 'interval',
+           'logit_interval', 'aligned', 'auroc_table', 'operating_table', 'compare_table', 'unpaired_table']
 
 # %% ../nbs/12_metrics.ipynb #e87b9cd4
 import os
@@ -100,21 +100,44 @@ def auroc(
         return (pairs / s[:k].sum(0, dtype=np.float64) / below[-1])[None]
     return Statistic(_csr(rows, columns, values, (2*k+1, len(labels))), value)
 
-# %% ../nbs/12_metrics.ipynb #ad22946f
+# %% ../nbs/12_metrics.ipynb #936ea5f3
+def _levels(labels, scores):
+    "Sums at each distinct score of the positives, ascending: of the positives there, then of all images from there to the next."
+    labels, scores = np.asarray(labels, bool), np.asarray(scores)
+    levels, of_pos = np.unique(scores[labels], return_inverse=True)
+    k, at = len(levels), np.searchsorted(levels, scores, side="right")
+    pos, seen = np.flatnonzero(labels), np.flatnonzero(at)
+    return _csr(np.append(of_pos, k+at[seen]-1), np.append(pos, seen), np.ones(len(pos)+len(seen)), (2*k, len(labels))), levels
+
+def _from_the_top(sums):
+    "Positives at each level, and positives and images at it or above."
+    on, images = np.split(sums.astype(np.float64), 2)
+    return on, *(np.cumsum(part[::-1], axis=0)[::-1] for part in (on, images))
+
+# %% ../nbs/12_metrics.ipynb #7f5178d7
 def average_precision(
     labels: np.ndarray, # 0/1, shape (images,)
     scores: np.ndarray, # Any real numbers, shape (images,)
 ) -> Statistic: # One output; NaN without positives
     "Average precision: the precision at each positive, averaged over the positives."
-    labels, scores = np.asarray(labels, bool), np.asarray(scores)
-    levels, of_pos = np.unique(scores[labels], return_inverse=True)
-    k, at = len(levels), np.searchsorted(levels, scores, side="right")
-    pos, seen = np.flatnonzero(labels), np.flatnonzero(at)
-    rows = _csr(np.append(of_pos, k+at[seen]-1), np.append(pos, seen), np.ones(len(pos)+len(seen)), (2*k, len(labels)))
     def value(s):
-        on, above = s[:k].astype(np.float64), np.cumsum(s[:k-1:-1] if k else s, axis=0, dtype=np.float64)[::-1]
-        hits = np.cumsum(on[::-1], axis=0)[::-1]
+        on, hits, above = _from_the_top(s)
         return (np.sum(on*hits/np.maximum(above, 1e-9), axis=0) / on.sum(0))[None]
+    return Statistic(_levels(labels, scores)[0], value)
+
+# %% ../nbs/12_metrics.ipynb #069c64c6
+def best_threshold(
+    labels: np.ndarray, # 0/1, shape (images,)
+    scores: np.ndarray, # Any real numbers, shape (images,)
+) -> Statistic: # One output; NaN without positives
+    "The score from which on calls have the highest F1; the highest one on a tie."
+    rows, levels = _levels(labels, scores)
+    def value(s):
+        if not len(levels): return np.full((1, s.shape[1]), np.nan)
+        on, hits, above = _from_the_top(s)
+        positives = on.sum(0)
+        best = len(levels)-1-np.argmax((hits/np.maximum(above+positives, 1e-9))[::-1], axis=0)
+        return np.where(positives > 0, levels[best], np.nan)[None]
     return Statistic(rows, value)
 
 # %% ../nbs/12_metrics.ipynb #182f9519
@@ -161,20 +184,26 @@ def refuse_samples(
         need = f"{outputs:,} numbers of each sample need {16e-9*outputs*n_boot:,.0f} GB, more than half of this machine's memory"
         raise BadInput(f"n_boot {n_boot:,}: {need}; at most {most:,} samples fit, and 10,000 are enough for an interval")
 
-# %% ../nbs/12_metrics.ipynb #2686e0a2
+# %% ../nbs/12_metrics.ipynb #32a7e7f1
+def _each(self:Bootstrap, block):
+    "What `block` (number of a block -> arrays, a sample a column) gives for every block, joined: arrays with n_boot columns."
+    todo = range(-(-self.n_boot // self.block))
+    with ThreadPoolExecutor(self.threads) as pool:
+        parts = list(tqdm(pool.map(block, todo), "bootstrap", len(todo), leave=False, delay=10))
+    return [np.concatenate(part, axis=-1)[..., :self.n_boot] for part in zip(*parts)]
+
+Bootstrap.each = _each
+
 def _run(self:Bootstrap, statistics):
     "Every statistic on every sample: a list of arrays of shape (outputs, n_boot), NaN where undefined."
+    if not self.n_boot: return [np.empty((len(observed(s)), 0)) for s in statistics]
     refuse_samples(self.n_boot, sum(len(observed(s)) for s in statistics))
     member = _csr(np.arange(len(self.unit)), self.unit, np.ones(len(self.unit)), (len(self.unit), self.units))
     rows = [(s.rows @ member).astype(np.float32) for s in statistics]
     def block(i):
         counts = self.counts(i)
         with np.errstate(divide="ignore", invalid="ignore"): return [s.value(r @ counts) for r, s in zip(rows, statistics)]
-    todo = range(-(-self.n_boot // self.block))
-    with ThreadPoolExecutor(self.threads) as pool:
-        parts = list(tqdm(pool.map(block, todo), "bootstrap", len(todo), leave=False, delay=10))
-    if not parts: return [np.empty((len(observed(s)), 0)) for s in statistics]
-    return [np.concatenate(part, axis=1)[:, :self.n_boot] for part in zip(*parts)]
+    return self.each(block)
 
 Bootstrap.run = _run
 
