@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['cohen_kappa', 'fleiss_kappa', 'kappa_table']
 
-# %% ../nbs/13c_agreement.ipynb #583c0ce6
+# %% ../nbs/13c_agreement.ipynb #c6d92260
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy import sparse, stats
+from scipy import sparse
 
 from .intervals import FEW
-from .metrics import Bootstrap, Statistic, interval, observed
+from .metrics import Bootstrap, Statistic, expanded_interval, observed
 from .protocols import Positives
 from .radiologists import Panel
 
@@ -49,7 +49,7 @@ def fleiss_kappa(
         return ((s[0]/s[3] - chance) / np.where(chance < 1-1e-9, 1-chance, np.nan))[None]
     return Statistic(sparse.csr_matrix(np.vstack([agree, yes*used, votes*used, used.astype(float)])), value)
 
-# %% ../nbs/13c_agreement.ipynb #4ffca38e
+# %% ../nbs/13c_agreement.ipynb #f163e260
 def kappa_table(
     panel: Panel, # Raters and their judgements
     unit: np.ndarray, # As `protocols.units_of` gives it
@@ -68,8 +68,7 @@ def kappa_table(
     for i, finding in enumerate(panel.findings):
         part = pd.DataFrame(names, columns=["measure", "first", "second"]).assign(finding=finding)
         part["kappa"], sample = np.concatenate([*map(observed, metrics[2*i:2*i+2])]), np.vstack(samples[2*i:2*i+2])
-        few = interval(sample).low.isna() | part.kappa.isna() | (positives.images[i] < floor)
-        with np.errstate(all="ignore"): reach = stats.t.isf(.025, positives.units[i]-1)*np.nanstd(sample, axis=1)
-        part["low"], part["high"] = (part.kappa-reach).clip(-1).mask(few), (part.kappa+reach).clip(upper=1).mask(few)
+        part[["low", "high"]] = expanded_interval(sample, positives.units[i]) if positives.images[i] >= floor else np.nan
+        part.loc[part.kappa.isna(), ["low", "high"]] = np.nan
         parts.append(part)
     return pd.concat(parts, ignore_index=True)[["finding", "measure", "first", "second", "kappa", "low", "high"]]

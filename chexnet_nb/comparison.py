@@ -141,7 +141,7 @@ def _groups(images, truth):
         known = truth.set_index("Image Index").loc[images].reset_index()
     return patients_of(known)
 
-# %% ../nbs/13d_comparison.ipynb #090fb216
+# %% ../nbs/13d_comparison.ipynb #6bda8d33
 def compare_readers(
     readers: str|Path, # Reader CSV
     predictions: str|Path, # Predictions CSV, best of more images than were read
@@ -151,7 +151,7 @@ def compare_readers(
     thresholds: object=None, # As in `read_thresholds`; None: fitted on other patients' images
     fixed: bool=False, # Hold fitted thresholds fixed in every sample; False: fit them anew
     resample: str="patients", # What a sample draws: "patients", or "images" as the paper does
-    method: str="t", # Intervals of F1: "t", or "percentile" as the paper does
+    method: str="expanded", # Intervals of F1: "expanded" percentiles, or "percentile" as the paper does
     n_boot: int=10_000, # Bootstrap samples
     seed: int=0, # Seed of the bootstrap
 ) -> Comparison:

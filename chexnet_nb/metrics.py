@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['MOST_LEFT_OUT', 'METHODS', 'Statistic', 'observed', 'ratio', 'f1', 'sensitivity', 'specificity', 'ppv', 'auroc',
            'average_precision', 'best_threshold', 'Bootstrap', 'most_samples', 'refuse_samples', 'interval',
-           'logit_interval', 'aligned', 'auroc_table', 'operating_table', 'compare_table', 'unpaired_table']
+           'expanded_interval', 'expanded_p', 'logit_interval', 'aligned', 'auroc_table', 'operating_table',
+           'compare_table', 'unpaired_table']
 
 # %% ../nbs/12_metrics.ipynb #e87b9cd4
 import os
@@ -100,7 +101,7 @@ def auroc(
         return (pairs / s[:k].sum(0, dtype=np.float64) / below[-1])[None]
     return Statistic(_csr(rows, columns, values, (2*k+1, len(labels))), value)
 
-# %% ../nbs/12_metrics.ipynb #936ea5f3
+# %% ../nbs/12_metrics.ipynb #dfbe5252
 def _levels(labels, scores):
     "Sums at each distinct score of the positives, ascending: of the positives there, then of all images from there to the next."
     labels, scores = np.asarray(labels, bool), np.asarray(scores)
@@ -111,21 +112,21 @@ def _levels(labels, scores):
 
 def _from_the_top(sums):
     "Positives at each level, and positives and images at it or above."
-    on, images = np.split(sums.astype(np.float64), 2)
+    on, images = np.split(sums, 2)
     return on, *(np.cumsum(part[::-1], axis=0)[::-1] for part in (on, images))
 
-# %% ../nbs/12_metrics.ipynb #7f5178d7
+# %% ../nbs/12_metrics.ipynb #fb849a9f
 def average_precision(
     labels: np.ndarray, # 0/1, shape (images,)
     scores: np.ndarray, # Any real numbers, shape (images,)
 ) -> Statistic: # One output; NaN without positives
     "Average precision: the precision at each positive, averaged over the positives."
     def value(s):
-        on, hits, above = _from_the_top(s)
+        on, hits, above = _from_the_top(s.astype(np.float64))
         return (np.sum(on*hits/np.maximum(above, 1e-9), axis=0) / on.sum(0))[None]
     return Statistic(_levels(labels, scores)[0], value)
 
-# %% ../nbs/12_metrics.ipynb #069c64c6
+# %% ../nbs/12_metrics.ipynb #4f534f32
 def best_threshold(
     labels: np.ndarray, # 0/1, shape (images,)
     scores: np.ndarray, # Any real numbers, shape (images,)
@@ -137,7 +138,7 @@ def best_threshold(
         on, hits, above = _from_the_top(s)
         positives = on.sum(0)
         best = len(levels)-1-np.argmax((hits/np.maximum(above+positives, 1e-9))[::-1], axis=0)
-        return np.where(positives > 0, levels[best], np.nan)[None]
+        return np.where(positives > 0, levels[best], np.nan)[None].astype(float)
     return Statistic(rows, value)
 
 # %% ../nbs/12_metrics.ipynb #182f9519
@@ -219,6 +220,28 @@ def interval(
     enough = (left_out <= MOST_LEFT_OUT*samples.shape[1]) & (samples.shape[1] > 0)
     ends = [np.nanpercentile(row, [50*(1-level), 50*(1+level)]) if ok else (np.nan, np.nan) for row, ok in zip(samples, enough)]
     return pd.DataFrame(np.reshape(ends, (-1, 2)), columns=["low", "high"]).assign(left_out=left_out)
+
+# %% ../nbs/12_metrics.ipynb #e27c76a7
+def _expansion(patients): return np.sqrt(patients/(patients-1))
+
+def expanded_interval(
+    samples: np.ndarray, # Resampled values, shape (outputs, samples), NaN where undefined
+    patients: int, # Those who carry the information, such as those with a positive
+) -> np.ndarray: # Low and high, shape (outputs, 2); NaN for fewer than two, or if over a tenth of the samples are left out
+    "95% intervals: percentiles, further out with few patients."
+    if patients < 2: return np.full((len(samples), 2), np.nan)
+    level = 1-2*stats.norm.sf(stats.t.isf(.025, patients-1)*_expansion(patients))
+    return interval(samples, level)[["low", "high"]].to_numpy()
+
+def expanded_p(
+    samples: np.ndarray, # Resampled differences, shape (samples,), NaN where undefined
+    patients: int, # As in `expanded_interval`
+) -> float: # Two-sided; NaN where there is no interval
+    "The p-value of no difference that goes with the interval."
+    known = samples[~np.isnan(samples)]
+    if patients < 2 or not len(known) or len(known) < (1-MOST_LEFT_OUT)*len(samples): return np.nan
+    tail = max(min((known <= 0).mean(), (known >= 0).mean()), 1/(len(known)+1))
+    return float(min(1., 2*stats.t.cdf(stats.norm.ppf(tail)/_expansion(patients), patients-1)))
 
 # %% ../nbs/12_metrics.ipynb #b6899513
 def logit_interval(

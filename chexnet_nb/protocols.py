@@ -7,7 +7,7 @@ __all__ = ['PROTOCOLS', 'RESAMPLE', 'METHODS', 'Fitting', 'fitting_images', 'net
            'references', 'outputs', 'Scores', 'units_of', 'rater_samples', 'majority_truth', 'Positives',
            'majority_positives', 'f1_table', 'differences_table', 'f1_by_threshold', 'Pairs', 'count_pairs']
 
-# %% ../nbs/13b_protocols.ipynb #d69ecd84
+# %% ../nbs/13b_protocols.ipynb #3bbb5013
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from scipy import stats
 from .core import BadInput, some
 from .intervals import FEW, unit_of
 from .labels import patients_of
-from .metrics import Bootstrap, best_threshold, interval, logit_interval, observed
+from .metrics import Bootstrap, best_threshold, expanded_interval, expanded_p, interval
 from .predictions import fit_threshold
 from .radiologists import Panel
 
@@ -201,8 +201,8 @@ def rater_samples(
         return [score(counts, calls(i, block)) for i, score in enumerate(scores)]
     return boot.each(one) if n_boot else [np.empty((3*(len(s)+2), 0)) for s in panel.calls.transpose(2, 0, 1)]
 
-# %% ../nbs/13b_protocols.ipynb #4bc10da3
-METHODS = ("t", "percentile")
+# %% ../nbs/13b_protocols.ipynb #bccc20c0
+METHODS = ("expanded", "percentile")
 
 def majority_truth(
     panel: Panel, # Raters and their judgements
@@ -223,30 +223,23 @@ def majority_positives(
     truth = majority_truth(panel) == 1
     return Positives(truth.sum(0), np.array([len(np.unique(unit[yes])) for yes in truth.T]))
 
-# %% ../nbs/13b_protocols.ipynb #0b15da61
-def _ends(value, samples, degrees, method):
-    "Low and high of scores and differences; value (outputs,), samples (outputs, n_boot)."
-    if method == "percentile": return interval(samples)[["low", "high"]].to_numpy()
-    gap = np.arange(len(value)) % (len(value)//3) == len(value)//3-1
-    ends = logit_interval(value, samples, np.full(len(value), degrees))
-    with np.errstate(all="ignore"):
-        reach = stats.t.isf(.025, degrees)*np.nanstd(samples[gap], axis=1)[:, None]*[-1, 1]
-    enough = interval(samples[gap]).low.notna().to_numpy()[:, None]
-    ends[gap] = np.where(enough, value[gap][:, None] + reach, np.nan)
-    return ends
+# %% ../nbs/13b_protocols.ipynb #77b8ae16
+def _ends(samples, patients, method):
+    "Low and high of scores, shape (outputs, 2); samples (outputs, n_boot)."
+    return expanded_interval(samples, patients) if method == "expanded" else interval(samples)[["low", "high"]].to_numpy()
 
 def _point(panel):
     "Scores and gaps on the images themselves, a row a finding."
     ones = np.ones((len(panel.images), 1), np.float32)
     return [Scores(c[:-1])(ones, c[-1][:, None])[:, 0] for c in panel.calls.transpose(2, 0, 1)]
 
-# %% ../nbs/13b_protocols.ipynb #20db780a
+# %% ../nbs/13b_protocols.ipynb #a9a43248
 def f1_table(
     panel: Panel, # Raters and their judgements
     samples: list[np.ndarray], # As `rater_samples` gives them
     positives: Positives, # As `majority_positives` gives them
     *,
-    method: str="t", # One of `METHODS`
+    method: str="expanded", # One of `METHODS`
     floor: int=FEW, # Majority positives that an interval wants
 ) -> pd.DataFrame: # protocol, finding, rater, f1, low, high; NaN where undefined
     "The paper's Table 1 for every finding and protocol, 95% intervals; `.attrs` counts samples left out."
@@ -255,7 +248,7 @@ def f1_table(
     for i, (finding, value, sample) in enumerate(zip(panel.findings, _point(panel), samples)):
         value, sample = value[:len(names)], sample[:len(names)]
         part = pd.DataFrame(names, columns=["protocol", "rater"]).assign(finding=finding, f1=value)
-        part[["low", "high"]] = _ends(value, sample, positives.units[i]-1, method) if positives.images[i] >= floor else np.nan
+        part[["low", "high"]] = _ends(sample, positives.units[i], method) if positives.images[i] >= floor else np.nan
         part.loc[part.f1.isna(), ["low", "high"]] = np.nan
         left = np.isnan(sample).sum(1)
         left_out |= {(p, finding, r): int(n) for (p, r), n, f in zip(names, left, part.f1) if n and not np.isnan(f)}
@@ -266,7 +259,7 @@ def f1_table(
     table.attrs["left_out"] = left_out
     return table
 
-# %% ../nbs/13b_protocols.ipynb #adb78ab8
+# %% ../nbs/13b_protocols.ipynb #4bc19ed2
 def _readers_spread(gaps, samples, degrees):
     "Variance and degrees of freedom over readers and cases; gaps (readers,), samples (readers, n_boot)."
     R, known = len(gaps), ~np.isnan(samples).any(0)
@@ -276,6 +269,12 @@ def _readers_spread(gaps, samples, degrees):
     variance = max((between + R*shared)/R, covariance.mean())
     return variance, min(degrees, (between+R*shared)**2/(between**2/(R-1)) if between > 0 else np.inf)
 
+def _other_readers(value, these, variance, degrees):
+    "Low, high and p for radiologists like these; not surer than `these`, the same for these radiologists."
+    reach = stats.t.isf(.025, degrees)*np.sqrt(variance)
+    p = 2*stats.t.sf(abs(value)/np.sqrt(variance), degrees) if variance > 0 else np.nan
+    return np.minimum(value-reach, these[0]), np.maximum(value+reach, these[1]), np.maximum(p, these[2])
+
 def _holm(p):
     "Holm's adjusted p-values; NaN stays."
     known = np.flatnonzero(~np.isnan(p))
@@ -283,7 +282,7 @@ def _holm(p):
     adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order]*np.arange(len(order), 0, -1)))
     return adjusted
 
-# %% ../nbs/13b_protocols.ipynb #af74832b
+# %% ../nbs/13b_protocols.ipynb #e75cb2e6
 def differences_table(
     panel: Panel, # Raters and their judgements
     samples: list[np.ndarray], # As `rater_samples` gives them
@@ -296,14 +295,10 @@ def differences_table(
     for k, protocol in enumerate(PROTOCOLS):
         at, gap = names.index((protocol, "difference")), slice(len(names)+k*R, len(names)+(k+1)*R)
         for i, (finding, value, sample) in enumerate(zip(panel.findings, _point(panel), samples)):
-            row, degrees = [protocol, finding, int(positives.images[i]), value[at]], positives.units[i]-1
-            if positives.images[i] < floor or not (np.isfinite(value[at]) and interval(sample[[at]]).low.notna()[0]):
-                rows.append(row+[np.nan]*6); continue
-            for variance, free in ((np.nanvar(sample[at]), degrees), _readers_spread(value[gap], sample[gap], degrees)):
-                error = np.sqrt(variance)
-                reach, p = stats.t.isf(.025, free)*error, 2*stats.t.sf(abs(value[at])/error, free) if error > 0 else np.nan
-                row += [value[at]-reach, value[at]+reach, p]
-            rows.append(row)
+            row, units = [protocol, finding, int(positives.images[i]), value[at]], positives.units[i]
+            these = [*expanded_interval(sample[[at]], units)[0], expanded_p(sample[at], units)]
+            if positives.images[i] < floor or np.isnan([value[at], *these]).any(): rows.append(row+[np.nan]*6)
+            else: rows.append([*row, *these, *_other_readers(value[at], these, *_readers_spread(value[gap], sample[gap], units-1))])
     ends = ["low", "high", "p", "low_readers", "high_readers", "p_readers"]
     table = pd.DataFrame(rows, columns=["protocol", "finding", "positives", "difference", *ends])
     table.insert(7, "p_holm", np.concatenate([_holm(p.to_numpy()) for _, p in table.groupby("protocol", sort=False).p]))
