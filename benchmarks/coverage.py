@@ -3,7 +3,8 @@
     python benchmarks/coverage.py [--trials 500] [--only auroc,share,calibration,raters]
 
 Writes coverage.csv beside this file, a row an interval and case. Everything is simulated; a coverage of 0.95 from 500 trials has a
-standard error of 0.01. `mark` says what a row is: within 0.93 and 0.97, conservative, too narrow, or not shown (below the floor).
+standard error of 0.01; readers have 2,000. The true value of a mean F1, a kappa, and a difference with a fitted threshold is the mean
+of the estimates over the trials. `mark` says what a row is: within 0.93 and 0.97, conservative, too narrow, or not shown (below the floor).
 """
 import argparse
 import os
@@ -17,9 +18,12 @@ import numpy as np
 import pandas as pd
 from scipy import special, stats
 
+from chexnet_nb.agreement import fleiss_kappa
 from chexnet_nb.calibration import recalibration, reliability
 from chexnet_nb.intervals import FEW, area, area_interval, f1_interval, paired_difference, share_interval, unpaired_difference
-from chexnet_nb.metrics import Bootstrap, auroc, average_precision, interval, logit_interval, observed
+from chexnet_nb.metrics import Bootstrap, auroc, average_precision, expanded_interval, interval, logit_interval, observed, sensitivity
+from chexnet_nb.protocols import Fitting, differences_table, f1_table, majority_positives, network_thresholds, rater_samples, threshold_samples
+from chexnet_nb.radiologists import Panel
 
 IMAGES, SAMPLES, FINDINGS = 600, 400, 6
 POSITIVES, AUROCS = (1, 2, 5, 10, 20, 50), (.7, .85, .95)
@@ -91,14 +95,17 @@ def population_precision(apart, prevalence, spread):
 
 
 def share_trial(rng, positives, true, clustered):
-    "Sensitivity and F1 at a fixed threshold; the true sensitivity is given."
-    labels, noise, who = study(rng, positives, clustered, 1)
+    "Sensitivity, specificity and F1 at a fixed threshold; the true sensitivity is given, and positives are as many as given on average."
+    labels, noise, who = study(rng, max(1, rng.poisson(positives)), clustered, 1)
     y, groups, threshold = labels[:, 0], who if clustered else None, 1.6
     calls = noise[:, 0] + (threshold + stats.norm.ppf(true)) * y >= threshold
     false = stats.norm.sf(threshold)
     f1 = 2 * positives * true / (positives * (1 + true) + (IMAGES - positives) * false)
+    samples = Bootstrap(IMAGES, groups, SAMPLES, int(rng.integers(2**31)), threads=1).run([sensitivity(y, calls)])[0]
+    ends = interval(samples)[["low", "high"]].to_numpy()[0]
     return {("sensitivity", "exact"): holds(share_interval(calls, y, groups), true), ("F1", "exact"): holds(f1_interval(y, calls, groups), f1),
-            ("specificity", "exact"): holds(share_interval(~calls, ~y, groups), 1 - false)}
+            ("specificity", "exact"): holds(share_interval(~calls, ~y, groups), 1 - false),
+            ("share of boxes hit", "percentile"): holds(ends, true)}
 
 
 def calibration_trial(rng, positives, apart, clustered):
@@ -123,6 +130,56 @@ def level_of(prevalence, apart):
     return float(np.interp(prevalence, means, at))
 
 
+def raters(rng, readers, clustered, share, vary=0.):
+    "Calls of raters of one skill, the network last, hard images hard for all, and patients; `vary`: readers differ, the network is their mean."
+    patients, images = (118, 188) if clustered else (188, 188)
+    who = np.sort(np.append(np.arange(patients), rng.integers(0, patients, images - patients)))
+    def noise(): return np.sqrt(.5) * rng.normal(size=patients)[who] + np.sqrt(.5) * rng.normal(size=images)
+    sick = noise() > stats.norm.isf(share)
+    skill = np.append(vary * rng.normal(size=readers), 0)[:, None]
+    means = np.where(sick, stats.norm.ppf(.7) + skill, stats.norm.ppf(.05) - skill) + np.sqrt(.5) * noise()
+    return (means + np.sqrt(.5) * rng.normal(size=(readers + 1, images)) > 0).astype(float), who, sick
+
+
+def panel_of(calls, scores=None):
+    "A panel of one finding."
+    images = list(range(calls.shape[1]))
+    return Panel(images, [*map(str, range(len(calls) - 1)), "network"], ["Mass"], calls[:, :, None], [], scores)
+
+
+def rater_trial(rng, positives, readers, clustered, vary=0.):
+    "Differences of F1 of equals, a mean F1, a kappa; with readers who differ, the difference for others like them."
+    calls, who, _ = raters(rng, int(readers), clustered, positives / 188 * 1.05, vary)
+    panel, seed = panel_of(calls), int(rng.integers(2**31))
+    found = majority_positives(panel, who)
+    samples = rater_samples(panel, who, 600, seed)
+    gaps = differences_table(panel, samples, found).set_index("protocol")
+    if vary: return {("difference of F1, readers like these", "Obuchowski-Rockette"): tuple(gaps.loc["paper", ["difference", "low_readers", "high_readers"]])}
+    result = {(f"difference of F1, {p}", "expanded"): (0, *gaps.loc[p, ["low", "high"]]) for p in ("paper", "majority")}
+    for method in ("expanded", "percentile"):
+        table = f1_table(panel, samples, found, method=method).set_index(["protocol", "rater"])
+        result["F1 of a rater, paper", method] = tuple(table.loc[("paper", "network"), ["f1", "low", "high"]])
+    result["difference of F1, paper", "percentile"] = (0, *table.loc[("paper", "difference"), ["low", "high"]])
+    kappa = Bootstrap(calls.shape[1], who, 600, seed, threads=1).run([fleiss_kappa(calls[:-1])])[0]
+    ends = expanded_interval(kappa, found.units[0])[0] if found.images[0] >= FEW else [np.nan] * 2
+    return result | {("Fleiss' kappa", "expanded"): (observed(fleiss_kappa(calls[:-1]))[0], *ends)}
+
+
+def threshold_trial(rng, positives, apart, clustered):
+    "The difference of F1 at a threshold that was fitted on 2,000 other images: chosen anew in each sample, or fixed."
+    calls, who, sick = raters(rng, 5, clustered, positives / 188 * 1.05)
+    y = rng.random(2000) < positives / 188
+    panel = panel_of(calls, special.expit(apart * sick + rng.normal(size=188) - 2)[:, None])
+    fitting = Fitting(pd.DataFrame({"Image Index": range(2000), "Mass": special.expit(apart * y + rng.normal(size=2000) - 2)}), y[:, None], np.arange(2000))
+    at = network_thresholds(fitting)["Mass"]
+    panel.calls[-1, :, 0] = panel.scores[:, 0] >= at
+    found, seed, result = majority_positives(panel, who), int(rng.integers(2**31)), {}
+    for name, thresholds in (("chosen anew", threshold_samples(fitting, 400, seed)), ("fixed", None)):
+        gaps = differences_table(panel, rater_samples(panel, who, 400, seed, thresholds=thresholds), found).set_index("protocol")
+        result[f"difference of F1, fitted threshold {name}", "expanded"] = tuple(gaps.loc["paper", ["difference", "low", "high"]])
+    return result
+
+
 def cases(only):
     "Every case: group, trial function, positives, truth, clustered, further arguments."
     rows = []
@@ -133,22 +190,39 @@ def cases(only):
                 rows += [("auroc, positives 1.5 times as spread", auroc_trial, m, a, clustered, {"spread": 1.5}) for a in AUROCS if m >= 10]
             if "share" in only: rows += [("share", share_trial, m, s, clustered, {}) for s in (.6, .9)]
             if "calibration" in only and m >= 5: rows += [("calibration", calibration_trial, m, s, clustered, {}) for s in (.8, 1.5)]
+            if "raters" in only and m >= 10:
+                rows += [(f"raters, {r} radiologists", rater_trial, m, r, clustered, {}) for r in (4, 5)]
+                rows += [("raters, 5 radiologists of unequal skill", rater_trial, m, 5, clustered, {"vary": .2})]
+                rows += [("thresholds, network with an AUROC of 0.92", threshold_trial, m, 2., clustered, {})]
     return rows
+
+
+def known_truth(held):
+    "Whether intervals hold the truth, where trials gave (estimate or truth, low, high): the mean of the first."
+    result = {}
+    for name, values in held.items():
+        value, low, high = np.array(list(values), float).T
+        shown = ~np.isnan(low)
+        truth = value[shown].mean()
+        result[name] = np.where(shown, (low <= truth) & (truth <= high), np.nan)
+    return pd.DataFrame(result)
 
 
 def run(job):
     "Coverage of one case: rows of the table."
     (group, function, positives, truth, clustered, more), trials = job
+    if group.startswith("raters"): trials *= 4
     seed = [positives, int(1000 * truth), clustered, len(group)]
     held = pd.DataFrame([function(np.random.default_rng([*seed, i]), positives, truth, clustered, **more) for i in range(trials)])
+    if group.startswith(("raters", "thresholds")): held = known_truth(held)
     rows = []
     for name in held:
         known = held[name].dropna().astype(float)
-        always = name[1] == "exact"
-        shown = always or patients_with(positives, clustered) >= FEW
-        rows.append(dict(interval=name[0], method=name[1], case=group.partition(", ")[2], images="three a patient" if clustered else "one a patient",
-                         positives=positives, truth=truth, trials=trials, undefined=trials - len(known),
-                         coverage=known.mean() if len(known) > trials / 2 else np.nan, shown=shown))
+        shown = name[1] == "exact" or name[0] == "share of boxes hit" or group[:2] in ("ra", "th") or patients_with(positives, clustered) >= FEW
+        several = "1.6 a patient" if group[:2] in ("ra", "th") else "three a patient"
+        rows.append(dict(interval=name[0], method=name[1], case=group.partition(", ")[2], images=several if clustered else "one a patient",
+                         positives=positives, truth=np.nan if group[:2] in ("ra", "th") else truth, trials=trials, undefined=trials - len(known),
+                         coverage=known.mean() if len(known) > trials / 4 else np.nan, shown=shown))
     return rows
 
 
@@ -164,7 +238,7 @@ def mark(row):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=500)
-    parser.add_argument("--only", default="auroc,share,calibration")
+    parser.add_argument("--only", default="auroc,share,calibration,raters")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     asked = parser.parse_args()
     began, rows, jobs = time.time(), [], [(c, asked.trials) for c in cases(asked.only.split(","))]
