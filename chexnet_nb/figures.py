@@ -109,7 +109,7 @@ def plot_forest(
     ax.set_axisbelow(True)
     return _labelled([ax], title=title)
 
-# %% ../nbs/14_figures.ipynb #c33282d8
+# %% ../nbs/14_figures.ipynb #beebf83b
 def plot_roc(
     labels: np.ndarray, # 0/1, shape (images, findings); NaN: the image is left out for the finding
     predictions: pd.DataFrame, # Predictions of the same images
@@ -134,7 +134,8 @@ def plot_roc(
 def _roc(ax, truth, scores):
     "A curve and its area, or why there is none."
     if truth.min(initial=1) == truth.max(initial=0):
-        return ax.text(.5, .5, "no negatives" if truth.max(initial=0) else "no positives", ha="center", va="center", fontsize=8, color=GREY)
+        lacks = "no negatives" if truth.max(initial=0) else "no positives"
+        return ax.text(.5, .5, lacks, ha="center", va="center", fontsize=8, color=GREY)
     false, hits, _ = roc_curve(truth, scores)
     ax.plot(false, hits, color=BLUE, lw=1.6)
     ax.text(.97, .04, f"{roc_auc_score(truth, scores):.3f}", ha="right", fontsize=9, color=BLUE)
@@ -180,7 +181,7 @@ def plot_curves(
     ax.legend(frameon=False, fontsize=8)
     return _labelled([ax])
 
-# %% ../nbs/14_figures.ipynb #ff6e2cd2
+# %% ../nbs/14_figures.ipynb #f35cc1d7
 def plot_raters(
     f1s: pd.DataFrame, # As `radiologists.f1_table` gives it
     *,
@@ -195,7 +196,8 @@ def plot_raters(
     styles = {"average": (GREY, "D"), "network": (ORANGE, "s")}
     for k, (ax, finding) in enumerate(zip(axes, findings)):
         rows = part[part.finding == finding].set_index("rater")
-        for j, rater in enumerate(raters): _rater(ax, -j, rows.loc[rater, ["f1", "low", "high"]], *styles.get(rater, (BLUE, "o")))
+        for j, rater in enumerate(raters):
+            _rater(ax, -j, rows.loc[rater, ["f1", "low", "high"]], *styles.get(rater, (BLUE, "o")))
         ax.set(xlim=(0, 1), ylim=(.6-len(raters), .6), xticks=[0, .5, 1])
         ax.set_yticks(-np.arange(len(raters)), raters if k % 5 == 0 else [""]*len(raters), fontsize=7.5)
         ax.grid(axis="x", color="0.92")
@@ -208,7 +210,7 @@ def _rater(ax, at, values, color, marker="o", x=.02):
     ax.plot(f1, at, marker, color=color, ms=5)
     if np.isnan(f1): ax.text(x, at, "undefined", fontsize=6.5, va="center", color=GREY)
 
-# %% ../nbs/14_figures.ipynb #9252b18a
+# %% ../nbs/14_figures.ipynb #e161614d
 def plot_differences(
     f1s: pd.DataFrame, # As `radiologists.f1_table` gives it
     *,
@@ -225,13 +227,13 @@ def plot_differences(
             color = GREY if not (low > 0 or high < 0) else BLUE if low > 0 else ORANGE
             _rater(ax, -j, (f1, low, high), color, x=0)
         ax.axvline(0, color="0.5", lw=1, ls=":")
-        ax.set_yticks(-np.arange(len(findings)), [f.replace("_", " ") for f in findings] if k == 0 else [""]*len(findings), fontsize=9)
+        ax.set_yticks(-np.arange(len(findings)), ["" if k else f.replace("_", " ") for f in findings], fontsize=9)
         ax.set(ylim=(.4-len(findings), .6))
         ax.grid(axis="x", color="0.92")
     says = "F1 of the network − F1 of the average radiologist; blue: above, orange: below, grey: interval holds 0"
     return _labelled(axes, says, title=title)
 
-# %% ../nbs/14_figures.ipynb #88a14f17
+# %% ../nbs/14_figures.ipynb #2861d79e
 def plot_thresholds(
     curves: dict, # Finding -> as `radiologists.f1_by_threshold` gives it
     thresholds: dict, # Finding -> the threshold used; NaN: none
@@ -239,7 +241,7 @@ def plot_thresholds(
     title: str="", # Above
     axes: Sequence[Axes]|None=None, # One a finding; None for a new figure
 ) -> Figure:
-    "How the network's F1 (protocol `paper`) moves with its threshold, beside the radiologists' average; the threshold used is a line."
+    "How the network's F1 (protocol `paper`) moves with its threshold, beside the radiologists' average; a line where it is."
     axes = _panels(list(curves), (2.1, 1.75), axes)
     for ax, (finding, curve) in zip(axes, curves.items()):
         ax.plot(curve.threshold, curve.network, color=ORANGE, lw=1.6, label="network")

@@ -30,7 +30,7 @@ def asked_findings(
     given = [str(f).strip() for f in given if str(f).strip()]
     return tuple(dict.fromkeys(finding_name(f, (*FINDINGS, *given)) for f in given)) or None
 
-# %% ../nbs/11_predictions.ipynb #9a0373fb
+# %% ../nbs/11_predictions.ipynb #9e762347
 TRAINED_ON, SYNTHETIC_IMAGES = "Trained On", "synthetic images"
 
 def check_predictions(
@@ -45,8 +45,10 @@ def check_predictions(
     found, others = _findings_in(table.columns.drop("Image Index"), asked or FINDINGS, source)
     if table.empty: raise BadInput(f"{source}: no row below the header; write one row an image")
     if lacking := [f for f in asked or () if f not in found]:
-        raise BadInput(f"{source}: no column {some(lacking, 14)}; found {some([*found.values(), *others], 30)}; correct the name")
-    if not found: raise BadInput(f"{source}: no column of a finding; add at least one of {', '.join(FINDINGS)}, or name the findings wanted")
+        there = some([*found.values(), *others], 30)
+        raise BadInput(f"{source}: no column {some(lacking, 14)}; found {there}; correct the name")
+    if not found:
+        raise BadInput(f"{source}: no column of a finding; add at least one of {', '.join(FINDINGS)}, or say which are wanted")
     images = table["Image Index"].astype(str).reset_index(drop=True)
     refuse_doubled(images, source)
     values = {f: _probabilities(table[found[f]], images, source) for f in asked or FINDINGS if f in found}
@@ -54,7 +56,7 @@ def check_predictions(
     checked.attrs.update(notes=[f"Columns passed over: {some(others, 14)}."] if others else [], trained_on=_trained_on(table))
     return checked
 
-# %% ../nbs/11_predictions.ipynb #cbf4b4cc
+# %% ../nbs/11_predictions.ipynb #c081c7bd
 def _findings_in(columns, vocabulary, source):
     "Finding -> column; and the columns that are none of the vocabulary's."
     found, others = {}, []
@@ -71,8 +73,9 @@ def _probabilities(column, images, source):
     values = pd.to_numeric(column, errors="coerce").to_numpy(float)
     bad = np.flatnonzero(~((values >= 0) & (values <= 1)))
     if len(bad):
-        raise BadInput(f"{source}: row {bad[0]+2} ({images.iloc[bad[0]]}), column {column.name}: {column.iloc[bad[0]]} is no probability "
-                       f"in [0, 1] ({len(bad)} such values); scores must be mapped to probabilities first")
+        where = f"row {bad[0]+2} ({images.iloc[bad[0]]}), column {column.name}"
+        raise BadInput(f"{source}: {where}: {column.iloc[bad[0]]} is no probability in [0, 1] ({len(bad)} such values); "
+                       "scores must be mapped to probabilities first")
     return values
 
 def _trained_on(table):
@@ -134,19 +137,22 @@ def operating_points(
     findings = predictions.columns.drop("Image Index")
     return {f: fit_threshold(labels[:, i], predictions[f].to_numpy(), criterion) for i, f in enumerate(findings)}
 
-# %% ../nbs/11_predictions.ipynb #7dde41e1
+# %% ../nbs/11_predictions.ipynb #0d3a9d20
 def simulate_predictions(
     table: pd.DataFrame, # Label table: Image Index and a 0/1 column a finding
-    findings=FINDINGS, # Findings wanted
-    auroc:float=.85, # What the AUROC is but for chance, between 0.5 and 1
-    seed:int=0, # Seed of the scores
+    findings: Iterable[str]=FINDINGS, # Findings wanted
+    *,
+    auroc: float=.85, # What the AUROC is but for chance, between 0.5 and 1
+    seed: int=0, # Seed of the scores
 ) -> pd.DataFrame: # As `check_predictions` gives it
     "Simulated predictions; synthetic, for tests and demonstrations only."
     y, apart = label_matrix(table, findings), 2**.5*stats.norm.ppf(auroc)
     scores = np.random.default_rng(seed).normal(size=y.shape) + apart*y
     share = np.clip(y.mean(0), 1e-4, 1-1e-4)
     odds = share/(1-share)*np.exp(apart*scores - apart**2/2)
-    return pd.DataFrame(odds/(1+odds), columns=list(findings)).assign(**{"Image Index": table["Image Index"].to_numpy()})[["Image Index", *findings]]
+    simulated = pd.DataFrame(odds/(1+odds), columns=list(findings))
+    simulated.insert(0, "Image Index", table["Image Index"].to_numpy())
+    return simulated
 
 # %% ../nbs/11_predictions.ipynb #8a2a3fac
 class Case(NamedTuple):
@@ -163,7 +169,7 @@ class Case(NamedTuple):
         "The findings that are scored."
         return list(self.predictions.columns.drop("Image Index"))
 
-# %% ../nbs/11_predictions.ipynb #f061d225
+# %% ../nbs/11_predictions.ipynb #579bbeb1
 def load_case(
     predictions: str|Path, # Predictions CSV
     *,
@@ -177,8 +183,10 @@ def load_case(
     if images is not None:
         wanted = read_list(images)
         kept = table[table["Image Index"].isin(wanted)].reset_index(drop=True)
-        if kept.empty: raise BadInput(f"no overlap: {predictions} has none of the {len(wanted):,} images of {images} ({some(wanted, 2)})")
-        if n := len(wanted)-len(kept): notes.append(f"{n:,} of the {len(wanted):,} images of the list have no predictions and are left out.")
+        if kept.empty:
+            raise BadInput(f"no overlap: {predictions} has none of the {len(wanted):,} images of {images} ({some(wanted, 2)})")
+        if n := len(wanted)-len(kept):
+            notes.append(f"{n:,} of the {len(wanted):,} images of the list have no predictions and are left out.")
         if n := len(table)-len(kept): notes.append(f"{n:,} images with predictions are not on the list and are left out.")
         table = kept
     case = join_truth(table, truth, notes=notes, files=dict(predictions=predictions, labels=labels, images=images))
@@ -189,7 +197,7 @@ def _drawn(labels):
     folder = labels and (Path(labels) if Path(labels).is_dir() else Path(labels).parent)
     return "drawn images" if folder and read_source(folder).synthetic else ""
 
-# %% ../nbs/11_predictions.ipynb #a727b786
+# %% ../nbs/11_predictions.ipynb #b2fcef19
 def join_truth(
     table: pd.DataFrame, # As `read_predictions` gives it
     truth: pd.DataFrame, # As `read_truth` gives it
@@ -201,16 +209,19 @@ def join_truth(
     files = {k: str(v) for k, v in (files or {}).items() if v is not None}
     unknown = table["Image Index"][~table["Image Index"].isin(truth["Image Index"])]
     if len(unknown):
-        raise BadInput(f"{files.get('predictions', 'predictions')}: {len(unknown):,} of {len(table):,} images have no labels: {some(unknown)}; "
-                       "name a label table that holds them, or a list of images that leaves them out")
+        name = files.get("predictions", "predictions")
+        raise BadInput(f"{name}: {len(unknown):,} of {len(table):,} images have no labels: {some(unknown)}; name a label "
+                       "table that holds them, or a list of images that leaves them out")
     truth = truth.set_index("Image Index").loc[table["Image Index"]].reset_index()
     asked = list(table.columns.drop("Image Index"))
     findings = [f for f in asked if f in truth]
     if not findings: raise BadInput(f"predictions and labels share no finding; the predictions have {some(asked, 14)}")
-    lost = [f"No labels for {', '.join(f for f in asked if f not in findings)}: not scored."] if len(findings) < len(asked) else []
+    lost = ", ".join(f for f in asked if f not in findings)
+    lost = [f"No labels for {lost}: not scored."] if lost else []
     patients, note = patients_of(truth)
     said = [*table.attrs.get("notes", []), *notes, *lost, *filter(None, [note])]
-    return Case(table[["Image Index", *findings]], truth[findings].to_numpy(np.uint8), patients, said, files, trained_note(table))
+    values = truth[findings].to_numpy(np.uint8)
+    return Case(table[["Image Index", *findings]], values, patients, said, files, trained_note(table))
 
 def trained_note(
     table: pd.DataFrame, # As `read_predictions` gives it
@@ -240,7 +251,7 @@ def share_cases(
     return [Case(t, first.labels[at][:, columns], first.patients[at], [] if i else notes, c.files, c.synthetic)
             for i, (t, c) in enumerate(zip(tables, cases))]
 
-# %% ../nbs/11_predictions.ipynb #098342f0
+# %% ../nbs/11_predictions.ipynb #83bb5751
 def cross_fit(
     labels: np.ndarray, # 0/1, shape (images, findings)
     predictions: pd.DataFrame, # Predictions of the same images
@@ -256,10 +267,12 @@ def cross_fit(
         raise BadInput(f"{who.max(initial=-1)+1} patients cannot be dealt into {folds} folds; give a validation table instead")
     fold = (np.random.default_rng(seed).permutation(who.max()+1) % folds)[who]
     thresholds = np.empty(labels.shape)
-    for f in range(folds): thresholds[fold == f] = list(operating_points(labels[fold != f], predictions[fold != f], criterion).values())
+    for f in range(folds):
+        fitted = operating_points(labels[fold != f], predictions[fold != f], criterion)
+        thresholds[fold == f] = list(fitted.values())
     return thresholds
 
-# %% ../nbs/11_predictions.ipynb #ff377c1d
+# %% ../nbs/11_predictions.ipynb #2343a6db
 def fit_case_thresholds(
     case: Case, # What will be scored
     *,
@@ -270,22 +283,24 @@ def fit_case_thresholds(
 ) -> tuple[dict|np.ndarray|None, list[str]]: # As `metrics.operating_table` takes them, None for too few patients; sentences
     "Thresholds for a case, and how they came about. Raises `BadInput` for a validation table that shares images with it."
     if validation is not None: return _validated(case, load_case(validation, labels=labels, findings=case.findings), criterion)
-    if len(np.unique(case.patients)) < 5: return None, ["Too few patients to fit operating points on others; give a validation table."]
+    if len(np.unique(case.patients)) < 5:
+        return None, ["Too few patients to fit operating points on others; give a validation table."]
     return cross_fit(case.labels, case.predictions, case.patients, seed=seed, criterion=criterion), [
-        f"Thresholds of highest {criterion} by 5-fold cross-fitting: an image is called by the threshold that other patients' images gave "
-        "(the median is shown)."]
+        f"Thresholds of highest {criterion} by 5-fold cross-fitting: an image is called by the threshold that other patients' "
+        "images gave (the median is shown)."]
 
 def _validated(case, fitted, criterion):
     "Thresholds that a validation table gives, and how, in sentences."
     if both := set(fitted.predictions["Image Index"]) & set(case.predictions["Image Index"]):
-        raise BadInput(f"{fitted.files['predictions']}: {len(both):,} images are also among those scored ({some(sorted(both), 2)}); "
-                       "thresholds are never fitted on the images they score")
+        name = fitted.files["predictions"]
+        raise BadInput(f"{name}: {len(both):,} images are also among those scored ({some(sorted(both), 2)}); thresholds are "
+                       "never fitted on the images they score")
     shared = len(set(fitted.patients) & set(case.patients))
     said = [f"Thresholds of highest {criterion} on {len(fitted.labels):,} validation images.",
             *([f"{shared:,} patients have images both in the validation table and among those scored."] if shared else [])]
     return operating_points(fitted.labels, fitted.predictions, criterion), said
 
-# %% ../nbs/11_predictions.ipynb #ece42932
+# %% ../nbs/11_predictions.ipynb #dbc6bc42
 def read_thresholds(
     given: object, # None or "", a number for all findings (text too), a dict, or a CSV with `finding` and `threshold`
     findings: Iterable[str], # Findings wanted
@@ -297,7 +312,8 @@ def read_thresholds(
         except ValueError: given = _thresholds_in(given)
     wanted = {name_key(f): f for f in findings}
     at = {wanted[name_key(f)]: float(t) for f, t in given.items() if name_key(f) in wanted}
-    if wrong := [f"{f} {t}" for f, t in at.items() if not 0 <= t <= 1]: raise BadInput(f"threshold outside [0, 1]: {some(wrong)}")
+    wrong = [f"{f} {t}" for f, t in at.items() if not 0 <= t <= 1]
+    if wrong: raise BadInput(f"threshold outside [0, 1]: {some(wrong)}")
     if lacking := [f for f in findings if f not in at]:
         raise BadInput(f"no threshold for {some(lacking, 14)}; give one a finding, or none to have them fitted")
     return {f: at[f] for f in findings}
@@ -305,5 +321,6 @@ def read_thresholds(
 def _thresholds_in(path):
     "Finding -> threshold as a CSV has them."
     table = read_table(path, "thresholds are a number, or a CSV with the columns finding and threshold")
-    if not {"finding", "threshold"} <= set(table): raise BadInput(f"{path}: found {some(table.columns, 20)}; needed finding and threshold")
+    if not {"finding", "threshold"} <= set(table):
+        raise BadInput(f"{path}: found {some(table.columns, 20)}; needed finding and threshold")
     return dict(zip(table.finding, table.threshold))
