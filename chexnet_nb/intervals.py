@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BORROWED', 'FEW', 'unit_of', 'effective_size', 'share_interval', 'f1_interval', 'Area', 'area', 'Spread', 'spread_of',
-           'area_interval', 'too_few', 'Difference', 'paired_difference', 'unpaired_difference']
+           'area_interval', 'too_few', 'Difference', 'paired_difference', 'unpaired_difference', 'holm']
 
 # %% ../nbs/12_intervals.ipynb #64d958f5
 from collections.abc import Sequence
@@ -207,3 +207,13 @@ def unpaired_difference(
     surest, least = beyond(1-1e-9), beyond(.01)
     p = 0. if surest > 0 else 1. if least <= 0 else 1-optimize.brentq(beyond, .01, 1-1e-9)
     return Difference(value, float(low), float(high), float(np.sqrt((one-two)@(one-two))), float(p))
+
+# %% ../nbs/12_intervals.ipynb #913b3056
+def holm(
+    p: np.ndarray, # p-values, NaN for none
+) -> np.ndarray: # Adjusted, NaN stays
+    "Holm's adjusted p-values."
+    known = np.flatnonzero(~np.isnan(p))
+    order, adjusted = known[np.argsort(p[known])], np.full(len(p), np.nan)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order]*np.arange(len(order), 0, -1)))
+    return adjusted

@@ -8,7 +8,7 @@ __all__ = ['MOST_LEFT_OUT', 'METHODS', 'Statistic', 'observed', 'ratio', 'f1', '
            'expanded_interval', 'expanded_p', 'logit_interval', 'aligned', 'auroc_table', 'operating_table',
            'compare_table', 'unpaired_table']
 
-# %% ../nbs/12_metrics.ipynb #e87b9cd4
+# %% ../nbs/12_metrics.ipynb #ae025fed
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ from scipy import sparse, special, stats
 from tqdm import tqdm
 
 from .core import BadInput, some
-from .intervals import (FEW, Area, area, area_interval, f1_interval, paired_difference, share_interval, too_few, unit_of,
+from .intervals import (FEW, area, area_interval, f1_interval, holm, paired_difference, share_interval, too_few, unit_of,
                                   unpaired_difference)
 
 # %% ../nbs/12_metrics.ipynb #21e7bf85
@@ -377,7 +377,7 @@ def _precision_columns(labels, scores, groups, n_boot, seed, floor):
     ends[[f in few for f in scores]] = np.nan
     return np.column_stack([values, ends]), few
 
-# %% ../nbs/12_metrics.ipynb #c162b3b2
+# %% ../nbs/12_metrics.ipynb #fae8cb0e
 def compare_table(
     labels: np.ndarray, # 0/1, shape (images, findings)
     first: pd.DataFrame, # Predictions
@@ -388,7 +388,7 @@ def compare_table(
     *,
     method: str="delong", # One of `METHODS`
     floor: int=FEW, # Patients with a positive, and with a negative, that an interval wants
-) -> pd.DataFrame: # finding, images, positives, first, second, difference, low, high, p_delong; last row `mean`
+) -> pd.DataFrame: # finding, images, positives, first, second, difference, low, high, p, p_holm; last row `mean`
     "AUROCs of two tables, their paired difference (first minus second), 95% interval, DeLong's p; `.attrs` as in `auroc_table`."
     labels, findings = aligned(labels, first, method)
     if list(first.columns) != list(second.columns) or not np.array_equal(first["Image Index"], second["Image Index"]):
@@ -408,12 +408,13 @@ def _differences(table, pairs, compare, floor):
     def row(*those):
         (first, second), found = zip(*those), compare(*zip(*those))
         return [*(np.mean([a.value for a in part]) for part in (first, second)), found.value, found.p, found.low, found.high]
-    columns = ["first", "second", "difference", "p_delong", "low", "high"]
+    columns = ["first", "second", "difference", "p", "low", "high"]
     table = _with_mean(table, columns, [row(pair) for pair in pairs], row(*kept) if kept else [np.nan]*6, few, floor)
-    table.loc[table.finding.isin(few), "p_delong"] = np.nan
-    return table[[c for c in table if c != "p_delong"] + ["p_delong"]]
+    table.loc[table.finding.isin(few), "p"] = np.nan
+    table["p_holm"] = [*holm(table.p[:-1].to_numpy()), np.nan]
+    return table[[c for c in table if c not in ("p", "p_holm")] + ["p", "p_holm"]]
 
-# %% ../nbs/12_metrics.ipynb #6556617a
+# %% ../nbs/12_metrics.ipynb #381ff299
 def unpaired_table(
     labels: tuple[np.ndarray, np.ndarray], # 0/1, shape (images, findings), of the first table and of the second
     tables: tuple[pd.DataFrame, pd.DataFrame], # Predictions of different images, the same findings
@@ -432,4 +433,4 @@ def unpaired_table(
     pairs = [[area(truth[:, i], scores[f].to_numpy(), who, side) for side in (here, ~here)] for i, f in enumerate(findings)]
     table = pd.DataFrame(dict(finding=findings, images=len(y), positives=y.sum(0, dtype=int), images_second=len(z),
                               positives_second=z.sum(0, dtype=int)))
-    return _differences(table, pairs, unpaired_difference, floor).rename(columns={"p_delong": "p"})
+    return _differences(table, pairs, unpaired_difference, floor)

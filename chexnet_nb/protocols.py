@@ -7,7 +7,7 @@ __all__ = ['PROTOCOLS', 'RESAMPLE', 'METHODS', 'Fitting', 'fitting_images', 'net
            'references', 'outputs', 'Scores', 'units_of', 'rater_samples', 'majority_truth', 'Positives',
            'majority_positives', 'f1_table', 'differences_table', 'f1_by_threshold', 'Pairs', 'count_pairs']
 
-# %% ../nbs/13b_protocols.ipynb #3bbb5013
+# %% ../nbs/13b_protocols.ipynb #9ec930c9
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 from typing import NamedTuple
@@ -17,7 +17,7 @@ import pandas as pd
 from scipy import stats
 
 from .core import BadInput, some
-from .intervals import FEW, unit_of
+from .intervals import FEW, holm, unit_of
 from .labels import patients_of
 from .metrics import Bootstrap, best_threshold, expanded_interval, expanded_p, interval
 from .predictions import fit_threshold
@@ -259,7 +259,7 @@ def f1_table(
     table.attrs["left_out"] = left_out
     return table
 
-# %% ../nbs/13b_protocols.ipynb #4bc19ed2
+# %% ../nbs/13b_protocols.ipynb #3b901073
 def _readers_spread(gaps, samples, degrees):
     "Variance and degrees of freedom over readers and cases; gaps (readers,), samples (readers, n_boot)."
     R, known = len(gaps), ~np.isnan(samples).any(0)
@@ -275,14 +275,7 @@ def _other_readers(value, these, variance, degrees):
     p = 2*stats.t.sf(abs(value)/np.sqrt(variance), degrees) if variance > 0 else np.nan
     return np.minimum(value-reach, these[0]), np.maximum(value+reach, these[1]), np.maximum(p, these[2])
 
-def _holm(p):
-    "Holm's adjusted p-values; NaN stays."
-    known = np.flatnonzero(~np.isnan(p))
-    order, adjusted = known[np.argsort(p[known])], np.full(len(p), np.nan)
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order]*np.arange(len(order), 0, -1)))
-    return adjusted
-
-# %% ../nbs/13b_protocols.ipynb #e75cb2e6
+# %% ../nbs/13b_protocols.ipynb #f1ca5840
 def differences_table(
     panel: Panel, # Raters and their judgements
     samples: list[np.ndarray], # As `rater_samples` gives them
@@ -301,7 +294,7 @@ def differences_table(
             else: rows.append([*row, *these, *_other_readers(value[at], these, *_readers_spread(value[gap], sample[gap], units-1))])
     ends = ["low", "high", "p", "low_readers", "high_readers", "p_readers"]
     table = pd.DataFrame(rows, columns=["protocol", "finding", "positives", "difference", *ends])
-    table.insert(7, "p_holm", np.concatenate([_holm(p.to_numpy()) for _, p in table.groupby("protocol", sort=False).p]))
+    table.insert(7, "p_holm", np.concatenate([holm(p.to_numpy()) for _, p in table.groupby("protocol", sort=False).p]))
     return table
 
 # %% ../nbs/13b_protocols.ipynb #b2822015
