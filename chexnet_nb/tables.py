@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PAPER_REMARKS', 'Html', 'number', 'with_interval', 'html_table', 'notes', 'synthetic_note', 'auroc_page_table',
-           'operating_page_table', 'calibration_page_table', 'compare_page_table', 'rater_page_table', 'published',
-           'published_auroc', 'provenance_of', 'made_from_table', 'provenance_table', 'data_note', 'write_tables',
-           'write_headline']
+           'operating_page_table', 'calibration_page_table', 'compare_page_table', 'rater_page_table',
+           'difference_page_table', 'published', 'published_auroc', 'provenance_of', 'made_from_table',
+           'provenance_table', 'data_note', 'write_tables', 'write_headline']
 
 # %% ../nbs/15_tables.ipynb #419b0c87
 import hashlib
@@ -149,6 +149,18 @@ def rater_page_table(
     text = pd.Series(cells, [part.finding, part.rater]).unstack()
     text = text.loc[pd.unique(part.finding), pd.unique(part.rater)]
     return html_table(text.rename_axis("finding").reset_index())
+
+# %% ../nbs/15_tables.ipynb #94d808ba
+def difference_page_table(
+    differences: pd.DataFrame, # As `protocols.differences_table` gives it
+    protocol: str, # One of `protocols.PROTOCOLS`
+) -> Html:
+    "Network minus average radiologist: interval, p, corrected p, and the interval for radiologists like these."
+    part = differences[differences.protocol == protocol]
+    return html_table(pd.DataFrame({
+        "finding": part.finding, "majority positives": part.positives, "difference (95% interval)": _intervals(part, "difference", "low", "high"),
+        "p": part.p, "p, corrected": part.p_holm,
+        "for radiologists like these": _intervals(part, "difference", "low_readers", "high_readers")}))
 
 # %% ../nbs/15_tables.ipynb #2a8b390c
 def published(
