@@ -6,7 +6,9 @@
 __all__ = ['NAMED_FROM', 'design', 'fit_logistic', 'patient_folds', 'cross_fitted', 'metadata_scores', 'floor_table',
            'beside_floor', 'within_table', 'matched_sample', 'matched_table']
 
-# %% ../nbs/30_confounders.ipynb #322e621b
+# %% ../nbs/30_confounders.ipynb #e64a19e4
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -27,11 +29,11 @@ def design(
         columns += [(banded[name] == b).to_numpy(float) for b in sorted(banded[name].unique())]
     return np.column_stack(columns)
 
-# %% ../nbs/30_confounders.ipynb #dd452214
+# %% ../nbs/30_confounders.ipynb #12514867
 def fit_logistic(
     x: np.ndarray, # Shape (images, columns), the first is 1
     y: np.ndarray, # 0/1, shape (images,)
-    ridge:float=1., # Penalty on the squared coefficients, the first excepted
+    ridge: float=1., # Penalty on the squared coefficients, the first excepted
 ) -> np.ndarray: # Coefficients, shape (columns,)
     "Logistic regression by Newton's method."
     penalty = np.full(x.shape[1], ridge)
@@ -44,11 +46,11 @@ def fit_logistic(
         if np.abs(step).max() < 1e-8: break
     return beta
 
-# %% ../nbs/30_confounders.ipynb #b3da3fa0
+# %% ../nbs/30_confounders.ipynb #bf9c51f5
 def patient_folds(
-    groups, # Patient of each image, shape (images,)
-    folds:int=5, # How many
-    seed:int=0, # Who is dealt into which
+    groups: np.ndarray, # Patient of each image, shape (images,)
+    folds: int=5, # How many
+    seed: int=0, # Who is dealt into which
 ) -> np.ndarray: # Fold of each image, shape (images,)
     "Whole patients dealt into folds; raises `BadInput` for fewer patients than folds."
     who = pd.factorize(np.asarray(groups))[0]
@@ -69,14 +71,15 @@ def cross_fitted(
         scores[~train] = 1/(1+np.exp(-(x[~train] @ fit_logistic(x[train], y_train)))) if fits else y_train.mean()
     return scores
 
-# %% ../nbs/30_confounders.ipynb #1fda72f2
+# %% ../nbs/30_confounders.ipynb #aa38013d
 def metadata_scores(
     labels: np.ndarray, # 0/1, shape (images, findings)
     known: pd.DataFrame, # As `strata.metadata` gives it
-    groups, # Patient of each image
-    findings, # Their names
-    *, folds:int=5, # As in `patient_folds`
-    seed:int=0, # As in `patient_folds`
+    groups: np.ndarray, # Patient of each image
+    findings: Sequence[str], # Their names
+    *,
+    folds: int=5, # As in `patient_folds`
+    seed: int=0, # As in `patient_folds`
 ) -> pd.DataFrame: # A column a finding
     "Cross-fitted probabilities from metadata alone."
     x, fold = design(known), patient_folds(groups, folds, seed)
@@ -85,10 +88,11 @@ def metadata_scores(
 def floor_table(
     labels: np.ndarray, # 0/1, shape (images, findings)
     known: pd.DataFrame, # As `strata.metadata` gives it
-    groups, # Patient of each image
-    findings, # Their names
-    *, n_boot:int=2000, # Samples
-    seed:int=0, # Of folds and bootstrap
+    groups: np.ndarray, # Patient of each image
+    findings: Sequence[str], # Their names
+    *,
+    n_boot: int=2000, # Samples
+    seed: int=0, # Of folds and bootstrap
 ) -> pd.DataFrame: # variables, finding, images, positives, auroc, low, high; a row `mean` for each set of variables
     "AUROC of each variable alone, and of all of them, for each label."
     sets = {"all": list(known), **({v: [v] for v in known} if known.shape[1] > 1 else {})}
@@ -97,16 +101,17 @@ def floor_table(
     table = pd.concat([t.astype({"positives": "Int64"}) for t in tables], ignore_index=True)
     return table[["variables", "finding", "images", "positives", "auroc", "low", "high"]]
 
-# %% ../nbs/30_confounders.ipynb #0dd56d54
+# %% ../nbs/30_confounders.ipynb #fb8477eb
 def _log_odds(p): return np.log(np.clip(p, 1e-7, 1-1e-7)/(1-np.clip(p, 1e-7, 1-1e-7)))
 
 def beside_floor(
     labels: np.ndarray, # 0/1, shape (images, findings)
     predictions: pd.DataFrame, # Image Index, then a column a finding
     known: pd.DataFrame, # As `strata.metadata` gives it
-    groups, # Patient of each image
-    *, n_boot:int=2000, # Samples
-    seed:int=0, # Of folds and bootstrap
+    groups: np.ndarray, # Patient of each image
+    *,
+    n_boot: int=2000, # Samples
+    seed: int=0, # Of folds and bootstrap
 ) -> pd.DataFrame: # finding, images, positives, then floor, network, both, above (network − floor), added (both − network), each with _low, _high
     "The network against the metadata-only model and against the two together, on the same samples; last row `mean`."
     findings = list(predictions.columns.drop("Image Index"))
@@ -130,7 +135,7 @@ def _five(findings, labels, estimate, samples):
         table[[name, f"{name}_low", f"{name}_high"]] = np.column_stack([pick(estimate)[:, 0], spread.low, spread.high])
     return table
 
-# %% ../nbs/30_confounders.ipynb #da302755
+# %% ../nbs/30_confounders.ipynb #9c739679
 NAMED_FROM = .01 # Drop of AUROC below which nothing is named
 
 def _commoner(y, stratum):
@@ -142,9 +147,10 @@ def within_table(
     labels: np.ndarray, # 0/1, shape (images, findings)
     predictions: pd.DataFrame, # Image Index, then a column a finding
     known: pd.DataFrame, # As `strata.metadata` gives it
-    groups, # Patient of each image
-    *, n_boot:int=2000, # Samples
-    seed:int=0, # Of the bootstrap
+    groups: np.ndarray, # Patient of each image
+    *,
+    n_boot: int=2000, # Samples
+    seed: int=0, # Of the bootstrap
 ) -> pd.DataFrame: # A row a variable, finding and stratum (`all`, `within`, then each); at `within` also drop, follows, p, p_adjusted, named
     "AUROC over all images, within strata, and in each stratum; and which scores follow which variable."
     findings, strata = list(predictions.columns.drop("Image Index")), bands(known)
@@ -174,12 +180,13 @@ def _strata_rows(variable, finding, y, stratum, values, samples, groups):
     rows.loc[1, ["follows", "p"]] = [values[-1], p_value(values[-1:]-.5, samples[-1:], np.array([rests_on]))[0]]
     return rows
 
-# %% ../nbs/30_confounders.ipynb #2ad72fdf
+# %% ../nbs/30_confounders.ipynb #d92c230b
 def matched_sample(
     labels: np.ndarray, # 0/1, shape (images,)
     known: pd.DataFrame, # What is matched on, as text: columns of `strata.bands`
-    *, ratio:int=3, # Negatives for each positive
-    seed:int=0, # Who is drawn
+    *,
+    ratio: int=3, # Negatives for each positive
+    seed: int=0, # Who is drawn
 ) -> np.ndarray: # Positions of the images drawn
     "Positives, and negatives of the same bands, `ratio` for each; positives without enough negatives are left out."
     rng, labels, drawn = np.random.default_rng(seed), np.asarray(labels, bool), []
@@ -190,16 +197,17 @@ def matched_sample(
         drawn += [pos[:take], neg[:take*ratio]]
     return np.sort(np.concatenate(drawn)) if drawn else np.array([], int)
 
-# %% ../nbs/30_confounders.ipynb #13a395a6
+# %% ../nbs/30_confounders.ipynb #8b286954
 def matched_table(
     labels: np.ndarray, # 0/1, shape (images, findings)
     predictions: pd.DataFrame, # Image Index, then a column a finding
     known: pd.DataFrame, # As `strata.metadata` gives it
-    groups, # Patient of each image
-    *, on=("view", "age"), # Variables to match on
-    ratio:int=3, # Negatives for each positive
-    n_boot:int=2000, # Samples
-    seed:int=0, # Of the draw and the bootstrap
+    groups: np.ndarray, # Patient of each image
+    *,
+    on: Sequence[str]=("view", "age"), # Variables to match on
+    ratio: int=3, # Negatives for each positive
+    n_boot: int=2000, # Samples
+    seed: int=0, # Of the draw and the bootstrap
 ) -> pd.DataFrame: # finding, positives, matched (positives kept), images, all, auroc, low, high, drop, drop_low, drop_high
     "AUROC on all images and on matched ones, with the difference on the same samples; raises `BadInput` for a variable that is not known."
     if lacking := [v for v in on if v not in known]: raise BadInput(f"cannot match on {', '.join(lacking)}: known are {', '.join(known)}")

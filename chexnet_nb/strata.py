@@ -5,7 +5,9 @@
 # %% auto #0
 __all__ = ['VARIABLES', 'EDGES', 'MOST', 'metadata', 'bands', 'part', 'within', 'p_value', 'holm']
 
-# %% ../nbs/28_strata.ipynb #1e3f439b
+# %% ../nbs/28_strata.ipynb #10620fe0
+from collections.abc import Callable, Iterable
+
 import numpy as np
 import pandas as pd
 from scipy import sparse, stats
@@ -13,7 +15,7 @@ from scipy import sparse, stats
 from .core import BadInput, name_key, some
 from .metrics import Statistic, auroc
 
-# %% ../nbs/28_strata.ipynb #81b8c814
+# %% ../nbs/28_strata.ipynb #81975114
 VARIABLES = {"view": ("View Position",), "sex": ("Patient Gender",), "age": ("Patient Age",), "follow-up": ("Follow-up #",),
              "size": ("Width", "Height")}
 
@@ -26,7 +28,7 @@ def _column(table, name, source):
 
 def metadata(
     table: pd.DataFrame, # Label table of the images, in order, such as rows of `read_labels()`
-    variables=tuple(VARIABLES), # Names of `VARIABLES`, or of columns of the table
+    variables: Iterable[str]=tuple(VARIABLES), # Names of `VARIABLES`, or of columns of the table
     source: str="the label table", # What the table is called in messages
 ) -> pd.DataFrame: # A column a variable: numbers, or text; missing where the table says nothing
     "What is known of each image; raises `BadInput` for a column that is not there."
@@ -64,9 +66,9 @@ def bands(
         found[name] = text
     return pd.DataFrame(found)
 
-# %% ../nbs/28_strata.ipynb #4c266047
+# %% ../nbs/28_strata.ipynb #cfda8dae
 def part(
-    make, # Makes the `Statistic` of some images: called with their positions
+    make: Callable, # Makes the `Statistic` of some images: called with their positions
     inside: np.ndarray, # 0/1, shape (images,)
 ) -> Statistic: # Over all images; those outside weigh nothing
     "A statistic of some of the images, so that it shares the samples of statistics of others."
