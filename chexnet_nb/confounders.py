@@ -29,24 +29,28 @@ def design(
         columns += [(banded[name] == b).to_numpy(float) for b in sorted(banded[name].unique())]
     return np.column_stack(columns)
 
-# %% ../nbs/30_confounders.ipynb #12514867
+# %% ../nbs/30_confounders.ipynb #e505bd17
 def fit_logistic(
-    x: np.ndarray, # Shape (images, columns), the first is 1
-    y: np.ndarray, # 0/1, shape (images,)
+    x: np.ndarray, # Shape (rows, columns), the first is 1
+    positives: np.ndarray, # Positives of each row, shape (rows,)
+    totals: np.ndarray, # Images of each row, shape (rows,)
     ridge: float=1., # Penalty on the squared coefficients, the first excepted
 ) -> np.ndarray: # Coefficients, shape (columns,)
     "Logistic regression by Newton's method."
     penalty = np.full(x.shape[1], ridge)
     penalty[0] = 1e-6
+    def cost(beta): return (totals*np.logaddexp(0, x @ beta)).sum() - positives @ (x @ beta) + (penalty*beta**2).sum()/2
     beta = np.zeros(x.shape[1])
-    for _ in range(50):
-        p = 1/(1+np.exp(-np.clip(x @ beta, -30, 30)))
-        step = np.linalg.solve((x.T*(p*(1-p))) @ x + np.diag(penalty), x.T @ (y-p) - penalty*beta)
-        beta = beta + np.clip(step, -5, 5)
-        if np.abs(step).max() < 1e-8: break
+    now = cost(beta)
+    for _ in range(100):
+        p = 1/(1+np.exp(-(x @ beta)))
+        step = np.linalg.solve((x.T*(totals*p*(1-p))) @ x + np.diag(penalty), x.T @ (positives-totals*p) - penalty*beta)
+        while (new := cost(beta+step)) > now+1e-9 and np.abs(step).max() > 1e-9: step = step/2
+        beta, gained, now = beta+step, now-new, new
+        if gained < 1e-8*max(1, abs(now)): break
     return beta
 
-# %% ../nbs/30_confounders.ipynb #bf9c51f5
+# %% ../nbs/30_confounders.ipynb #7772ed44
 def patient_folds(
     groups: np.ndarray, # Patient of each image, shape (images,)
     folds: int=5, # How many
@@ -59,19 +63,25 @@ def patient_folds(
     return (np.random.default_rng(seed).permutation(patients) % folds)[who]
 
 def cross_fitted(
-    x: np.ndarray, # Shape (images, columns)
-    y: np.ndarray, # 0/1, shape (images,)
+    x: np.ndarray, # Shape (images, columns), the first is 1
+    labels: np.ndarray, # 0/1, shape (images, findings)
     fold: np.ndarray, # As `patient_folds` gives it
-) -> np.ndarray: # Probability of each image, from a model fitted on other patients
-    "Scores of a logistic regression on patients that it has not seen; the share of positives where the others have none."
-    scores = np.empty(len(y))
+) -> np.ndarray: # In (0, 1), one half for an image like all others; shape (images, findings)
+    "Scores of logistic regressions on patients that they have not seen; one half where the others have no positive, or no negative."
+    rows, at = np.unique(x, axis=0, return_inverse=True)
+    at, scores = at.ravel(), np.zeros(labels.shape)
     for f in np.unique(fold):
-        train, y_train = fold != f, y[fold != f]
-        fits = 0 < y_train.sum() < len(y_train)
-        scores[~train] = 1/(1+np.exp(-(x[~train] @ fit_logistic(x[train], y_train)))) if fits else y_train.mean()
-    return scores
+        train = fold != f
+        totals = np.bincount(at[train], minlength=len(rows))
+        seen = totals > 0
+        for i, y in enumerate(labels.T):
+            if not 0 < (share := y[train].mean()) < 1: continue
+            positives = np.bincount(at[train], y[train], len(rows))
+            beta = fit_logistic(rows[seen], positives[seen], totals[seen])
+            scores[~train, i] = x[~train] @ beta - np.log(share/(1-share))
+    return 1/(1+np.exp(-scores))
 
-# %% ../nbs/30_confounders.ipynb #aa38013d
+# %% ../nbs/30_confounders.ipynb #27847e14
 def metadata_scores(
     labels: np.ndarray, # 0/1, shape (images, findings)
     known: pd.DataFrame, # As `strata.metadata` gives it
@@ -81,9 +91,8 @@ def metadata_scores(
     folds: int=5, # As in `patient_folds`
     seed: int=0, # As in `patient_folds`
 ) -> pd.DataFrame: # A column a finding
-    "Cross-fitted probabilities from metadata alone."
-    x, fold = design(known), patient_folds(groups, folds, seed)
-    return pd.DataFrame({f: cross_fitted(x, labels[:, i], fold) for i, f in enumerate(findings)})
+    "Cross-fitted scores from metadata alone."
+    return pd.DataFrame(cross_fitted(design(known), labels, patient_folds(groups, folds, seed)), columns=list(findings))
 
 def floor_table(
     labels: np.ndarray, # 0/1, shape (images, findings)
@@ -91,17 +100,20 @@ def floor_table(
     groups: np.ndarray, # Patient of each image
     findings: Sequence[str], # Their names
     *,
+    scored: np.ndarray|None=None, # 0/1, images that count; the others only teach. None for all
     n_boot: int=2000, # Samples
     seed: int=0, # Of folds and bootstrap
 ) -> pd.DataFrame: # variables, finding, images, positives, auroc, low, high; a row `mean` for each set of variables
     "AUROC of each variable alone, and of all of them, for each label."
     sets = {"all": list(known), **({v: [v] for v in known} if known.shape[1] > 1 else {})}
-    tables = [auroc_table(labels, metadata_scores(labels, known[columns], groups, findings, seed=seed), groups, n_boot, seed).assign(variables=name)
-              for name, columns in sets.items()]
+    at, tables = np.arange(len(labels)) if scored is None else np.flatnonzero(scored), []
+    for name, columns in sets.items():
+        scores = metadata_scores(labels, known[columns], groups, findings, seed=seed).iloc[at].reset_index(drop=True)
+        tables.append(auroc_table(labels[at], scores, np.asarray(groups)[at], n_boot, seed).assign(variables=name))
     table = pd.concat([t.astype({"positives": "Int64"}) for t in tables], ignore_index=True)
     return table[["variables", "finding", "images", "positives", "auroc", "low", "high"]]
 
-# %% ../nbs/30_confounders.ipynb #fb8477eb
+# %% ../nbs/30_confounders.ipynb #78f10d0f
 def _log_odds(p): return np.log(np.clip(p, 1e-7, 1-1e-7)/(1-np.clip(p, 1e-7, 1-1e-7)))
 
 def beside_floor(
@@ -118,8 +130,8 @@ def beside_floor(
     x, fold = design(known), patient_folds(groups, seed=seed)
     logit = _log_odds(predictions[findings].to_numpy())
     logit = (logit-logit.mean(0))/np.maximum(logit.std(0), 1e-9)
-    scores = [np.column_stack([cross_fitted(x, labels[:, i], fold) for i in range(len(findings))]), predictions[findings].to_numpy(),
-              np.column_stack([cross_fitted(np.column_stack([x, logit[:, i]]), labels[:, i], fold) for i in range(len(findings))])]
+    scores = [cross_fitted(x, labels, fold), predictions[findings].to_numpy(),
+              np.hstack([cross_fitted(np.column_stack([x, logit[:, i]]), labels[:, [i]], fold) for i in range(len(findings))])]
     metrics = [auroc(labels[:, i], s[:, i]) for s in scores for i in range(len(findings))]
     estimate = np.array([observed(m)[0] for m in metrics]).reshape(3, -1, 1)
     samples = np.vstack(Bootstrap(len(labels), groups, n_boot, seed).run(metrics)).reshape(3, len(findings), -1)
