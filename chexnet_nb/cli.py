@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['COMMANDS', 'command_parser', 'call', 'phantom', 'prepare', 'download', 'verify', 'pneumoniamnist', 'train', 'predict',
-           'cam', 'evaluate', 'compare', 'radiologists', 'run', 'index', 'usage', 'main']
+           'cam', 'evaluate', 'compare', 'radiologists', 'run', 'experiments', 'index', 'usage', 'main']
 
-# %% ../nbs/27_cli.ipynb #6ba87af7
+# %% ../nbs/27_cli.ipynb #cbb9c6b0
 import inspect
 import sys
 from argparse import ArgumentParser, ArgumentDefaultsHelpFormatter, BooleanOptionalAction
+from pathlib import Path
 
 from fastcore.docments import docments
 
 from . import __version__
-from .core import BadInput, name_refused
+from .core import BadInput, name_refused, new_folder
 
 # %% ../nbs/27_cli.ipynb #45af9478
 def _add(parser, p, about):
@@ -168,71 +169,98 @@ def cam(
     print(f"{out}; research only, not for diagnosis")
     name_refused(refused)
 
-# %% ../nbs/27_cli.ipynb #c9772622
+# %% ../nbs/27_cli.ipynb #1fd8e87c
+def _report(name, out, files, **values):
+    "Run an experiment with a command's options; say its headline and where the report is."
+    from chexnet_nb.experiment import headline_text, run_experiment
+    out = new_folder(out or Path("reports")/name)
+    for role, file in files.items():
+        if not Path(file).exists(): raise BadInput(f"no such file: {file}; {role} names a file that is not there")
+    given = {k: v for k, v in values.items() if v is not None}
+    out = run_experiment(name, parameters=given, out=out, progress=sys.stderr.isatty())
+    print("\n".join([headline_text(out), f"{out/'index.html'}"]))
+
+def _named(**files): return {k: v for k, v in files.items() if v is not None}
+
+# %% ../nbs/27_cli.ipynb #dca100b6
 def evaluate(
     predictions, # Predictions table
     *,
-    out, # Result folder
+    out=None, # Result folder; by default reports/evaluate
     labels=None, # Label table; by default the complete one of ChestX-ray14, v2020
     images=None, # Text file of the images to score; by default all
     validation=None, # Predictions table to fit thresholds on; by default they are cross-fitted by patient
+    findings=None, # Findings, with commas, of any vocabulary; by default those of NIH's 14 that are there
     cluster:bool=True, # Resample patients rather than images
     n_boot:int=10_000, # Bootstrap samples
     seed:int=0, # Of bootstrap and folds
     synthetic:bool=False, # Label the result as synthetic
 ):
     "AUROC, F1 at operating points and calibration of any predictions, with intervals."
-    from chexnet_nb.report import evaluate as score
-    print(score(predictions, out, labels, images, validation, cluster, n_boot, seed, synthetic=synthetic)["auroc"].to_string(index=False))
+    files = _named(predictions=predictions, labels=labels, images=images, validation=validation)
+    _report("evaluate", out, files, **files, findings=findings, cluster=cluster, n_boot=n_boot, seed=seed, synthetic=synthetic)
 
-# %% ../nbs/27_cli.ipynb #4057be0d
+# %% ../nbs/27_cli.ipynb #fed4859c
 def compare(
     predictions_a, # Predictions table
     predictions_b, # Another one of the same images
     *,
-    out, # Result folder
+    out=None, # Result folder; by default reports/compare
     labels=None, # Label table; by default the complete one of ChestX-ray14, v2020
     images=None, # Text file of the images to score; by default all that both have
+    findings=None, # Findings, with commas, of any vocabulary; by default those of NIH's 14 that both have
     cluster:bool=True, # Resample patients rather than images
     n_boot:int=10_000, # Bootstrap samples
     seed:int=0, # Of the bootstrap
     synthetic:bool=False, # Label the result as synthetic
 ):
     "Paired differences of AUROC with intervals, and DeLong's test."
-    from chexnet_nb.report import compare as difference
-    print(difference(predictions_a, predictions_b, out, labels, images, cluster, n_boot, seed, synthetic).to_string(index=False))
+    files = _named(predictions_a=predictions_a, predictions_b=predictions_b, labels=labels, images=images)
+    _report("compare", out, files, predictions=[predictions_a, predictions_b], labels=labels, images=images, findings=findings,
+            cluster=cluster, n_boot=n_boot, seed=seed, synthetic=synthetic)
 
-# %% ../nbs/27_cli.ipynb #e5aa11bc
+# %% ../nbs/27_cli.ipynb #a8e8965c
 def radiologists(
     readers, # Reader table
     *,
     predictions, # The network's predictions, best of more images than were read
-    out, # Result folder
-    findings=None, # Findings, with commas; by default all that both tables have
+    out=None, # Result folder; by default reports/radiologists
+    findings=None, # Findings, with commas, of any vocabulary; by default those of NIH's 14 that both tables have
     labels=None, # Label table to fit the threshold on
-    thresholds=None, # Thresholds of the network; by default fitted on images nobody read
+    thresholds=None, # The network's: a number, or a CSV of finding and threshold; by default fitted on images nobody read
     cluster:bool=False, # Resample patients rather than images, as the paper does
     n_boot:int=10_000, # Bootstrap samples
     seed:int=0, # Of the bootstrap
     synthetic:bool=False, # Label the result as synthetic
 ):
     "The paper's Table 1: F1 of every rater against the others, for every finding, in three protocols."
-    from chexnet_nb.report import radiologists as compare_readers
-    compare_readers(readers, predictions, out, findings, labels, thresholds, cluster, n_boot, seed, synthetic)
-    print(out)
+    files = _named(readers=readers, predictions=predictions, labels=labels)
+    _report("radiologists", out, files, **files, findings=findings, thresholds=thresholds, cluster=cluster, n_boot=n_boot, seed=seed,
+            synthetic=synthetic)
 
-# %% ../nbs/27_cli.ipynb #a466d7ec
+# %% ../nbs/27_cli.ipynb #f6f8f43f
 def run(
-    experiment, # Such as chexnet14
+    experiment, # Such as chexnet14; with --help behind it, its own parameters
     *,
     preset:str="demo", # Values of its parameters: demo, paper, …
     p:list=None, # A parameter's value, over the preset; may be repeated
     out=None, # Result folder; by default reports/EXPERIMENT, with -PRESET behind it for another than demo
+    folder=None, # Folder of experiments of one's own; by default those of the package
 ):
     "Run an experiment's notebook into a report."
-    from chexnet_nb.experiment import run_experiment
+    from chexnet_nb.experiment import headline_text, run_experiment
     if wrong := [v for v in p or () if "=" not in v]: raise BadInput(f"-p {wrong[0]}: a parameter is given as name=value")
-    print(run_experiment(experiment, preset, dict(v.split("=", 1) for v in p or ()), out)/"index.html")
+    out = run_experiment(experiment, preset, dict(v.split("=", 1) for v in p or ()), out=out, folder=folder)
+    print("\n".join(filter(None, [headline_text(out), str(out/"index.html")])))
+
+# %% ../nbs/27_cli.ipynb #92b176df
+def experiments(
+    *,
+    folder=None, # Folder of experiments of one's own; by default those of the package
+):
+    "List experiments, their presets and parameters."
+    from chexnet_nb.experiment import describe_experiment, find_experiments
+    print("\n\n".join(describe_experiment(notebook) for notebook in find_experiments(folder).values()))
 
 def index(
     *,
@@ -242,12 +270,14 @@ def index(
     from chexnet_nb.experiment import write_index
     print(write_index(reports))
 
-# %% ../nbs/27_cli.ipynb #0d9dfad9
-COMMANDS = {_name(c): c for c in (phantom, download, prepare, verify, pneumoniamnist, train, predict, cam, evaluate, compare, radiologists, run, index)}
+# %% ../nbs/27_cli.ipynb #b58a28c1
+COMMANDS = {_name(c): c for c in (phantom, download, prepare, verify, pneumoniamnist, train, predict, cam, evaluate, compare,
+                                  radiologists, run, experiments, index)}
 
 def usage() -> str:
     "The subcommands, a line each."
-    return "\n".join([f"chexnet {__version__}: CheXNet, reproduced. Research only, not for diagnosis.\n", "usage: chexnet COMMAND ...   (chexnet COMMAND --help tells its options)\n",
+    return "\n".join([f"chexnet {__version__}: CheXNet, reproduced. Research only, not for diagnosis.\n",
+                      "usage: chexnet COMMAND ...   (chexnet COMMAND --help tells its options)\n",
                       *(f"  {name:15} {c.__doc__}" for name, c in COMMANDS.items())])
 
 def main(
@@ -259,7 +289,16 @@ def main(
     if name == "--version": print(__version__); return 0
     try:
         if name not in COMMANDS: raise BadInput(f"unknown command {name!r}; valid: {', '.join(COMMANDS)}")
+        if name == "run" and len(rest) > 1 and rest[0][:1] != "-" and {"-h", "--help"} & set(rest): return _describe(rest[0])
         return call(COMMANDS[name], rest) or 0
     except BadInput as e: print(f"chexnet {name}: {e}" if name in COMMANDS else f"chexnet: {e}", file=sys.stderr)
     except KeyboardInterrupt: print("\nstopped; the same command goes on from here", file=sys.stderr); return 130
     return 2
+
+# %% ../nbs/27_cli.ipynb #362c92c5
+def _describe(experiment):
+    "What `chexnet run EXPERIMENT --help` prints: the experiment's own parameters."
+    from chexnet_nb.experiment import describe_experiment, find_experiment
+    print(describe_experiment(find_experiment(experiment)), "", sep="\n")
+    print(command_parser(run).format_help())
+    return 0

@@ -6,7 +6,7 @@
 __all__ = ['Study', 'open_study', 'random_flip', 'random_shift', 'Radiographs', 'ChestData', 'shuffle_labels', 'fold_counts',
            'plot_examples', 'plot_ranks']
 
-# %% ../nbs/21_dataset.ipynb #c4c51501
+# %% ../nbs/21_dataset.ipynb #f560094c
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,9 +21,9 @@ from fastcore.basics import patch
 from matplotlib.figure import Figure
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from .cache import Cache
 from .core import BadInput, some
 from .figures import GREY, ORANGE
-from .images import Cache
 from .labels import FINDINGS, label_matrix, read_labels
 from .recipe import Recipe
 from .release import prepare_release

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['SYNTHETIC', 'find_experiments', 'find_experiment', 'known_parameters', 'preset_files', 'preset_values',
-           'check_parameters', 'describe_experiment', 'run_experiment', 'page', 'write_page', 'write_headline',
-           'write_index', 'headline_text']
+           'check_parameters', 'describe_experiment', 'run_experiment', 'page', 'write_page', 'write_index',
+           'headline_text']
 
-# %% ../nbs/26_experiment.ipynb #baeaa884
+# %% ../nbs/26_experiment.ipynb #576fb0e6
 import json
 import os
 import re
@@ -32,7 +32,7 @@ from nbconvert.filters import html2text
 
 from .core import BadInput, atomic_path, read_json, shipped, write_json
 from .recipe import recipe_settings
-from .tables import html_table
+from .tables import html_table, write_headline
 
 # %% ../nbs/26_experiment.ipynb #a83a8f9b
 def find_experiments(
@@ -246,19 +246,6 @@ def write_page(
     return out/"index.html"
 
 SYNTHETIC = "It says that the system works, nothing about radiographs or radiologists."
-
-# %% ../nbs/26_experiment.ipynb #54029fff
-def write_headline(
-    out: str|Path, # Result folder of the experiment
-    title: str, # What the report is
-    table: pd.DataFrame, # A few rows, written as they shall be read
-    note: str="", # What must be known to read it
-    *,
-    synthetic: bool=True, # Whether any of it comes from drawn images or simulated readers
-) -> None:
-    "Leave the headline of a report for the index."
-    write_json(Path(out)/"headline.json", dict(title=title, note=note, synthetic=bool(synthetic), columns=list(map(str, table.columns)),
-                                               rows=table.astype(str).values.tolist()))
 
 # %% ../nbs/26_experiment.ipynb #069d183a
 def _headlines(root):

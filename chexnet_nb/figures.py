@@ -6,8 +6,9 @@
 __all__ = ['BLUE', 'ORANGE', 'GREEN', 'GREY', 'Picture', 'plot_forest', 'plot_roc', 'plot_reliability', 'plot_curves',
            'plot_raters', 'plot_differences', 'plot_thresholds']
 
-# %% ../nbs/14_figures.ipynb #e3dcc153
+# %% ../nbs/14_figures.ipynb #f2f97a47
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from io import BytesIO
 
 import matplotlib.pyplot as plt
@@ -52,7 +53,7 @@ def _labelled(axes, x="", y="", title=""):
     if title: figure.suptitle(title, fontsize=11)
     return figure
 
-# %% ../nbs/14_figures.ipynb #1823b0bf
+# %% ../nbs/14_figures.ipynb #a1d247e9
 class Picture:
     "A figure and its alternative text, shown as a PNG."
     def __init__(self,
@@ -62,7 +63,7 @@ class Picture:
         dpi:int=110, # Pixels an inch
     ):
         self.figure, self.alt, self.dpi = figure, alt, dpi
-    @property
+    @cached_property
     def png(self) -> bytes: # A PNG file
         "The picture as the bytes of a file."
         file = BytesIO()
@@ -163,6 +164,7 @@ def plot_reliability(
 def plot_curves(
     curves: pd.DataFrame, # epoch, train_loss, val_loss, lr, as a run folder's `curves.csv` has them
     *,
+    kept: int|None=None, # The epoch whose weights were kept, ringed
     ax: Axes|None=None, # Where to draw; None for a new figure
 ) -> Figure:
     "Training and validation loss an epoch; a dotted line where the learning rate fell."
@@ -170,6 +172,9 @@ def plot_curves(
     for column, name, color in (("train_loss", "training", GREY), ("val_loss", "validation", BLUE)):
         ax.plot(curves["epoch"], curves[column], "o-", ms=4, color=color, label=name)
     for epoch in curves["epoch"][curves["lr"].diff() < 0]: ax.axvline(epoch-.5, color=ORANGE, ls=":", lw=1)
+    if kept is not None:
+        loss = curves.set_index("epoch")["val_loss"][kept]
+        ax.plot(kept, loss, "o", ms=11, mfc="none", mec=ORANGE, label=f"kept: epoch {kept}")
     ax.set(xlabel="epoch", ylabel="loss")
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(frameon=False, fontsize=8)

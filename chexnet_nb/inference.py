@@ -6,7 +6,7 @@
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'BATCH', 'CHUNK', 'to_input', 'predict', 'image_files_of', 'read_batch',
            'read_batches', 'predict_files']
 
-# %% ../nbs/20_inference.ipynb #298f83ae
+# %% ../nbs/20_inference.ipynb #79fdc9cf
 import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,9 +17,10 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from .cache import Cache
 from .core import BadInput
-from .images import Cache, find_images, read_radiograph, shrink
 from .model import CheXNet, best_device
+from .radiograph import find_images, read_radiograph, shrink
 from .run import Run
 from .work import CORES, read_ahead
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FINDINGS', 'NO_FINDING', 'LABEL_FILES', 'BOX_FILE', 'SOURCE_FILE', 'DRAWN_FILE', 'NEEDED', 'finding_name',
-           'packaged_table', 'label_version', 'label_file', 'read_labels', 'label_matrix', 'read_truth', 'patients_of',
-           'read_boxes']
+           'packaged_table', 'label_version', 'label_file', 'read_labels', 'release_csv', 'label_matrix', 'read_truth',
+           'patients_of', 'read_boxes']
 
 # %% ../nbs/01_labels.ipynb #78237554
 from collections.abc import Iterable
@@ -132,6 +132,17 @@ def _multi_hot(labels, source):
             try: row[FINDINGS.index(finding_name(n))] = 1
             except BadInput as e: raise BadInput(f"{source}: {e}; or {NO_FINDING!r}") from None
     return rows[codes]
+
+# %% ../nbs/01_labels.ipynb #58a80101
+_HEADER = ("Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+           "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]")
+
+def release_csv(
+    table: pd.DataFrame, # Some of the columns that `read_labels` gives
+) -> str: # The text of a label file
+    "A label table in the release's layout."
+    columns = [_SPLIT_NAMES.get(n, n) for n in _HEADER.split(",")]
+    return _HEADER + "\n" + table.reindex(columns=columns).to_csv(index=False, header=False, lineterminator="\n")
 
 # %% ../nbs/01_labels.ipynb #a67d0176
 def label_matrix(

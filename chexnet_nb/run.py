@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SYNTHETIC', 'SAME', 'Run']
 
-# %% ../nbs/19_run.ipynb #f671bf67
+# %% ../nbs/19_run.ipynb #daf3d8b9
 import os
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -15,8 +15,8 @@ from typing import Iterator
 import pandas as pd
 from fastcore.basics import patch
 
+from .cache import Cache, default_cache
 from .core import BadInput, read_json, read_table, write_json
-from .images import Cache, default_cache
 from .model import CheXNet, load_model, read_config, save_model
 from .predictions import read_predictions, write_predictions
 from .source import NIH, Source

@@ -130,7 +130,7 @@ def find_lists(
         files = {fold: Path(folder)/pattern.format(fold) for fold in FOLDS}
         if all(f.is_file() for f in files.values()): return files
 
-# %% ../nbs/03_splits.ipynb #fd317ff4
+# %% ../nbs/03_splits.ipynb #ca42f92f
 def community_split(
     table: pd.DataFrame, # The complete label table
     lists: str|Path|None, # Folder with the three list files
@@ -139,9 +139,11 @@ def community_split(
     files = find_lists(lists) if lists else None
     if not files:
         names = ", ".join(n.format("train|val|test") for n in _LIST_NAMES)
+        official = lists and (Path(lists)/"test_list.txt").is_file()
+        other = "official, whose lists are there, or random" if official else "such as random"
         raise BadInput(f"the community split needs its lists; {lists or 'no folder'} does not hold the three lists, looked for "
-                       f"{names}; fetch them with `chexnet download`, name their folder as lists, or name another split: "
-                       "random is drawn only when asked for")
+                       f"{names}; fetch them with `chexnet download`, name their folder as lists, or ask for another split: "
+                       f"{other}")
     named = {fold: read_list(path) for fold, path in files.items()}
     known = all(fingerprint(named[f]) == COMMUNITY[f] for f in FOLDS)
     about = "the community split, fingerprints verified" if known else "lists of its own, not the community's"

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['PAPER_REMARKS', 'Html', 'number', 'with_interval', 'html_table', 'notes', 'synthetic_note', 'auroc_page_table',
            'operating_page_table', 'calibration_page_table', 'compare_page_table', 'rater_page_table', 'published',
-           'published_auroc', 'provenance_of', 'made_from_table', 'provenance_table', 'data_note', 'write_tables']
+           'published_auroc', 'provenance_of', 'made_from_table', 'provenance_table', 'data_note', 'write_tables',
+           'write_headline']
 
-# %% ../nbs/15_tables.ipynb #da8f4486
+# %% ../nbs/15_tables.ipynb #3d550f15
 import hashlib
 import html
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .core import BadInput, atomic_path, fingerprint, shipped, some
+from .core import BadInput, atomic_path, fingerprint, shipped, some, write_json
 from .labels import FINDINGS
 
 # %% ../nbs/15_tables.ipynb #0a0e9a72
@@ -225,3 +226,16 @@ def write_tables(
         with atomic_path(path) as part:
             if path.suffix == ".csv": what.to_csv(part, index=False, float_format="%.9g")
             else: part.write_bytes(what.png)
+
+# %% ../nbs/15_tables.ipynb #4fb5f514
+def write_headline(
+    out: str|Path, # Result folder of the experiment
+    title: str, # What the report is
+    table: pd.DataFrame, # A few rows, written as they shall be read
+    note: str="", # What must be known to read it
+    *,
+    synthetic: bool=True, # Whether any of it comes from drawn images or simulated readers
+) -> None:
+    "Leave the headline of a report for the index."
+    write_json(Path(out)/"headline.json", dict(title=title, note=note, synthetic=bool(synthetic), columns=list(map(str, table.columns)),
+                                               rows=table.astype(str).values.tolist()))
