@@ -16,17 +16,27 @@ from .core import BadInput
 from .metrics import Bootstrap, auroc, auroc_table, interval, observed
 from .strata import bands, holm, p_value, part, within
 
-# %% ../nbs/30_confounders.ipynb #7b97010f
+# %% ../nbs/30_confounders.ipynb #e4ff3f06
+_BANDS = 12
+
+def _fine(values):
+    "The band of each value, from 0 on; missing values are a band of their own."
+    if pd.api.types.is_numeric_dtype(values) and values.nunique() > _BANDS: return pd.qcut(values, _BANDS, labels=False, duplicates="drop").fillna(-1)
+    text = values.astype(str)
+    return pd.Series(pd.factorize(text.where(text.isin(text.value_counts().index[:_BANDS]), "other"))[0], values.index)
+
 def design(
     known: pd.DataFrame, # As `strata.metadata` gives it
 ) -> np.ndarray: # Shape (images, columns), the first is 1
     "What the metadata-only model sees."
-    banded, columns = bands(known), [np.ones(len(known))]
-    for name, values in known.items():
-        if pd.api.types.is_numeric_dtype(values) and values.nunique() > 2:
-            z = ((values-values.mean())/(values.std() or 1)).fillna(0).clip(-4, 4).to_numpy(float)
-            columns += [z, z**2]
-        columns += [(banded[name] == b).to_numpy(float) for b in sorted(banded[name].unique())]
+    columns = [np.ones(len(known))]
+    for _, values in known.items():
+        band = _fine(values)
+        columns += [(band == b).to_numpy(float) for b in np.unique(band)]
+        if not pd.api.types.is_numeric_dtype(values): continue
+        middle = values.groupby(band).transform("mean").fillna(values.mean())
+        z = ((middle-middle.mean())/(middle.std() or 1)).to_numpy(float)
+        columns += [z, z**2]
     return np.column_stack(columns)
 
 # %% ../nbs/30_confounders.ipynb #e505bd17
@@ -113,25 +123,23 @@ def floor_table(
     table = pd.concat([t.astype({"positives": "Int64"}) for t in tables], ignore_index=True)
     return table[["variables", "finding", "images", "positives", "auroc", "low", "high"]]
 
-# %% ../nbs/30_confounders.ipynb #78f10d0f
+# %% ../nbs/30_confounders.ipynb #5282b62a
 def _log_odds(p): return np.log(np.clip(p, 1e-7, 1-1e-7)/(1-np.clip(p, 1e-7, 1-1e-7)))
 
 def beside_floor(
     labels: np.ndarray, # 0/1, shape (images, findings)
     predictions: pd.DataFrame, # Image Index, then a column a finding
-    known: pd.DataFrame, # As `strata.metadata` gives it
+    floor: pd.DataFrame, # Scores of metadata alone for those images, as `metadata_scores` gives them
     groups: np.ndarray, # Patient of each image
     *,
     n_boot: int=2000, # Samples
     seed: int=0, # Of folds and bootstrap
 ) -> pd.DataFrame: # finding, images, positives, then floor, network, both, above (network − floor), added (both − network), each with _low, _high
     "The network against the metadata-only model and against the two together, on the same samples; last row `mean`."
-    findings = list(predictions.columns.drop("Image Index"))
-    x, fold = design(known), patient_folds(groups, seed=seed)
-    logit = _log_odds(predictions[findings].to_numpy())
-    logit = (logit-logit.mean(0))/np.maximum(logit.std(0), 1e-9)
-    scores = [cross_fitted(x, labels, fold), predictions[findings].to_numpy(),
-              np.hstack([cross_fitted(np.column_stack([x, logit[:, i]]), labels[:, [i]], fold) for i in range(len(findings))])]
+    findings, fold = list(predictions.columns.drop("Image Index")), patient_folds(groups, seed=seed)
+    pair = [_log_odds(t[findings].to_numpy()) for t in (floor, predictions)]
+    both = [cross_fitted(np.column_stack([np.ones(len(labels)), pair[0][:, i], pair[1][:, i]]), labels[:, [i]], fold) for i in range(len(findings))]
+    scores = [*pair, np.hstack(both)]
     metrics = [auroc(labels[:, i], s[:, i]) for s in scores for i in range(len(findings))]
     estimate = np.array([observed(m)[0] for m in metrics]).reshape(3, -1, 1)
     samples = np.vstack(Bootstrap(len(labels), groups, n_boot, seed).run(metrics)).reshape(3, len(findings), -1)

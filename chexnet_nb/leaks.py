@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['OFFICIAL', 'NEAR_BITS', 'pack_folds', 'unpack_folds', 'known_folds', 'Trace', 'trace_images', 'shared_patients',
-           'perceptual_hash', 'cache_hashes', 'near_pairs', 'Checks', 'check_folder', 'label_versions']
+           'perceptual_hash', 'cache_hashes', 'near_pairs', 'Checks', 'check_folder', 'read_version', 'label_versions']
 
-# %% ../nbs/33_leaks.ipynb #44f8a530
+# %% ../nbs/33_leaks.ipynb #6e7f63ac
 import base64
 import zlib
 from collections.abc import Iterable
@@ -18,8 +18,8 @@ import pandas as pd
 from scipy.fft import dctn
 
 from .cache import Cache
-from .core import BadInput, fingerprint, read_json, shipped, some
-from .labels import FINDINGS
+from .core import BadInput, fingerprint, name_key, read_json, read_table, refuse_doubled, shipped, some
+from .labels import FINDINGS, NO_FINDING, finding_name
 from .splits import COMMUNITY, FOLDS, read_list
 
 # %% ../nbs/33_leaks.ipynb #855144ed
@@ -184,6 +184,19 @@ def _pairs_said(pairs, cache):
     "The first pairs in words."
     if cache is None: return "not looked at: no prepared cache given"
     return some([f"{p.first} and {p.second} ({p.folds}, {p.bits} bits)" for p in pairs.itertuples()], 3) or f"none within {NEAR_BITS} of 255 bits"
+
+# %% ../nbs/33_leaks.ipynb #f7ef1e77
+def read_version(
+    path: str|Path, # CSV with Image Index and Finding Labels ("Mass|Nodule"), plain or gzipped
+) -> pd.DataFrame: # Image Index and a 0/1 column for each of NIH's 14 findings
+    "The labels of a release, of which no more than names and labels need be there; raises `BadInput`."
+    table = read_table(path, "labels of a release are a CSV with Image Index and Finding Labels", dtype=str)
+    if lacking := [c for c in ("Image Index", "Finding Labels") if c not in table]:
+        raise BadInput(f"{path}: no column {', '.join(lacking)}; found {some(table.columns, 20)}; name a label table of the release")
+    refuse_doubled(table["Image Index"], path)
+    said = table["Finding Labels"].fillna("").str.get_dummies("|").rename(columns=str.strip)
+    said = said.drop(columns=[c for c in said if name_key(c) in ("", name_key(NO_FINDING))])
+    return pd.concat([table[["Image Index"]], said.rename(columns=finding_name).reindex(columns=list(FINDINGS), fill_value=0)], axis=1)
 
 # %% ../nbs/33_leaks.ipynb #218eb65b
 def label_versions(

@@ -18,7 +18,7 @@ from .core import BadInput
 from .metrics import Statistic
 from .radiologists import Panel, majority_truth, outputs, rater_f1
 
-# %% ../nbs/32_power.ipynb #9951ca1c
+# %% ../nbs/32_power.ipynb #d5cafaa9
 def influence(
     statistic: Statistic, # A metric of some images
     weights: np.ndarray|None=None, # Weight of each image; None for one
@@ -27,8 +27,10 @@ def influence(
     sums = statistic.rows @ (np.ones(statistic.rows.shape[1]) if weights is None else weights)
     step = 1e-4*np.maximum(np.abs(sums), 1e-3*np.abs(sums).max(initial=1))
     moved = np.hstack([sums[:, None] + np.diag(step), sums[:, None] - np.diag(step)])
-    with np.errstate(divide="ignore", invalid="ignore"): up, down = np.hsplit(statistic.value(moved), 2)
-    return np.asarray(statistic.rows.T @ ((up-down)/(2*step)).T).T
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        up, down = np.hsplit(statistic.value(moved), 2)
+        slope = (up-down)/(2*step)
+    return np.asarray(statistic.rows.T @ np.where(np.isfinite(slope), slope, np.nan).T).T
 
 def standard_error(
     statistic: Statistic, # A metric of some images
