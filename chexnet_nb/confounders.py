@@ -60,7 +60,7 @@ def fit_logistic(
         if gained < 1e-8*max(1, abs(now)): break
     return beta
 
-# %% ../nbs/30_confounders.ipynb #7772ed44
+# %% ../nbs/30_confounders.ipynb #69fe6202
 def patient_folds(
     groups: np.ndarray, # Patient of each image, shape (images,)
     folds: int=5, # How many
@@ -72,14 +72,19 @@ def patient_folds(
     if patients < folds: raise BadInput(f"{patients} patients cannot be dealt into {folds} folds; give images of {folds} patients or more")
     return (np.random.default_rng(seed).permutation(patients) % folds)[who]
 
+def _distinct(x):
+    "The distinct rows, and which of them each row is; told apart by one random weighting, which takes a sort of one column."
+    _, first, at = np.unique(np.round(x @ np.random.default_rng(0).random(x.shape[1]), 10), return_index=True, return_inverse=True)
+    return x[first], at.ravel()
+
 def cross_fitted(
     x: np.ndarray, # Shape (images, columns), the first is 1
     labels: np.ndarray, # 0/1, shape (images, findings)
     fold: np.ndarray, # As `patient_folds` gives it
 ) -> np.ndarray: # In (0, 1), one half for an image like all others; shape (images, findings)
     "Scores of logistic regressions on patients that they have not seen; one half where the others have no positive, or no negative."
-    rows, at = np.unique(x, axis=0, return_inverse=True)
-    at, scores = at.ravel(), np.zeros(labels.shape)
+    rows, at = _distinct(x)
+    scores = np.zeros(labels.shape)
     for f in np.unique(fold):
         train = fold != f
         totals = np.bincount(at[train], minlength=len(rows))

@@ -6,7 +6,7 @@
 __all__ = ['MOST_READERS', 'influence', 'standard_error', 'detectable', 'chance_of', 'power_table', 'assumed_panel',
            'assumed_power', 'needed']
 
-# %% ../nbs/32_power.ipynb #4eba53ae
+# %% ../nbs/32_power.ipynb #5882dd00
 from collections.abc import Sequence
 from itertools import product
 
@@ -16,7 +16,7 @@ from scipy import stats
 
 from .core import BadInput
 from .metrics import Statistic
-from .radiologists import Panel, majority_truth, outputs, rater_f1
+from .radiologists import FEW, Panel, majority_truth, outputs, rater_f1
 
 # %% ../nbs/32_power.ipynb #d5cafaa9
 def influence(
@@ -65,7 +65,7 @@ def chance_of(
     z, limit = np.asarray(difference, float)/error, stats.norm.ppf(1-level/2)
     return stats.norm.sf(limit-z)+stats.norm.cdf(-limit-z)
 
-# %% ../nbs/32_power.ipynb #689118df
+# %% ../nbs/32_power.ipynb #ac83785a
 def _difference(raters, protocol):
     "Which output of `rater_f1` is the network's F1 minus the average radiologist's."
     return outputs(raters).index((protocol, "difference"))
@@ -78,16 +78,16 @@ def power_table(
     protocol: str="paper", # One of `PROTOCOLS`
     groups: np.ndarray|None=None, # Patient of each image, if patients are what is drawn
 ) -> pd.DataFrame: # finding, images, positives (majority), error, seen_N (difference seen by N images), images_needed, positives_needed
-    "For every finding what N images of this kind can see, and how many are needed; NaN where F1 is undefined."
+    "For every finding what N images of this kind can see, and how many are needed; missing where the panel has too few positives to tell."
     at, rows = _difference(panel.raters, protocol), []
     positives = np.nansum(majority_truth(panel), axis=0).astype(int)
     for i, finding in enumerate(panel.findings):
-        error = standard_error(rater_f1(panel.calls[:, :, i]), groups)[at]
+        error = standard_error(rater_f1(panel.calls[:, :, i]), groups)[at] if positives[i] >= FEW else np.nan
         seen = {f"seen_{n}": float(detectable(error*np.sqrt(len(panel.images)/n))) for n in images}
         needed = len(panel.images)*(float(detectable(error))/difference)**2
         rows.append(dict(finding=finding, images=len(panel.images), positives=positives[i], error=error, **seen,
                          images_needed=np.ceil(needed), positives_needed=np.ceil(needed*positives[i]/len(panel.images))))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype({"images_needed": "Int64", "positives_needed": "Int64"})
 
 # %% ../nbs/32_power.ipynb #9748c43c
 MOST_READERS = 10 # 2^11 patterns
