@@ -113,7 +113,7 @@ def _number(value, name):
     try: return float(value)
     except ValueError: raise BadInput(f"parameter {name} takes a number, not {value!r}") from None
 
-# %% ../nbs/26_experiment.ipynb #9ae20b40
+# %% ../nbs/26_experiment.ipynb #2dbc2802
 def describe_experiment(
     notebook: Path, # An experiment
 ) -> str:
@@ -124,10 +124,11 @@ def describe_experiment(
     about = next((c.source for c in nbformat.read(notebook, 4).cells if c.cell_type == "markdown"), "")
     said = next((line[2:] for line in about.splitlines() if line.startswith("> ")), "")
     wide = max(len(k) for k, *_ in rows)
-    return "\n".join([f"{notebook.stem}: {said}", f"  presets: {', '.join(preset_files(notebook))}", "  parameters (-p name=value):",
+    presets = ", ".join(preset_files(notebook))
+    return "\n".join([f"{notebook.stem}: {said}", f"  presets: {presets}", "  parameters (-p name=value):",
                       *(f"    {k:{wide}}  {h} (default: {d!r})" for k, d, h in rows)])
 
-# %% ../nbs/26_experiment.ipynb #0b74726d
+# %% ../nbs/26_experiment.ipynb #03c2fdb3
 def run_experiment(
     name: str, # Experiment
     preset: str="demo", # Preset of its parameters
@@ -141,7 +142,7 @@ def run_experiment(
     notebook = find_experiment(name, folder)
     out = Path(out or Path("reports")/(name if preset == "demo" else f"{name}-{preset}"))
     if (out/"report.json").exists():
-        raise BadInput(f"{out} holds a finished report, which is never overwritten; name another folder with --out, or remove it")
+        raise BadInput(f"{out} holds a finished report, which is never overwritten; name another folder (--out), or remove it")
     values = check_parameters(notebook, preset_values(notebook, preset) | (parameters or {}) | {"out": str(out)})
     with _undone_on_error(out):
         executed = _execute(notebook, out/f"{name}.ipynb", values, progress)
@@ -177,13 +178,12 @@ class _Kernel(AsyncKernelManager):
             options |= dict(transport="ipc", ip=f"{self._sockets.name}/k")
         super().__init__(**options)
 
-# %% ../nbs/26_experiment.ipynb #263995aa
+# %% ../nbs/26_experiment.ipynb #b3b70bf8
 def _execute(notebook, out, values, progress):
     "Run with papermill from the current folder; returns the executed notebook without its progress bars."
-    try:
-        nb = papermill.execute_notebook(str(notebook), str(out), values, kernel_name="python3", progress_bar=progress, cwd=str(Path.cwd()),
-                                        stderr_file=sys.stderr if progress else None, log_output=False, kernel_manager_class=_Kernel,
-                                        extra_arguments=["--log-level=50"])
+    options = dict(kernel_name="python3", kernel_manager_class=_Kernel, extra_arguments=["--log-level=50"], cwd=str(Path.cwd()),
+                   progress_bar=progress, stderr_file=sys.stderr if progress else None, log_output=False)
+    try: nb = papermill.execute_notebook(str(notebook), str(out), values, **options)
     except papermill.PapermillExecutionError as e:
         if e.ename == "BadInput": raise BadInput(e.evalue) from None
         raise
@@ -194,7 +194,7 @@ def _execute(notebook, out, values, progress):
     with atomic_path(out) as part: nbformat.write(nb, part)
     return nb
 
-# %% ../nbs/26_experiment.ipynb #7083bbe3
+# %% ../nbs/26_experiment.ipynb #25f071d7
 def page(
     nb: nbformat.NotebookNode, # An executed notebook
     *,
@@ -210,11 +210,11 @@ def page(
     text = [line for c in nb.cells if c.cell_type == "markdown" for line in c.source.splitlines()]
     title = title or next((line[2:] for line in text if line.startswith("# ")), "Report")
     about = dict(title=title, style=style, up=up, files=list(files), synthetic=synthetic, made=made, sections=_sections(text))
-    exporter = HTMLExporter(template_name="page", extra_template_basedirs=[str(assets)], exclude_input=True, exclude_output_prompt=True,
-                            exclude_input_prompt=True, anchor_link_text=" ")
+    hidden = dict(exclude_input=True, exclude_output_prompt=True, exclude_input_prompt=True, anchor_link_text=" ")
+    exporter = HTMLExporter(template_name="page", extra_template_basedirs=[str(assets)], **hidden)
     return exporter.from_notebook_node(_described(nb), resources=dict(page=about))[0]
 
-# %% ../nbs/26_experiment.ipynb #2d24d416
+# %% ../nbs/26_experiment.ipynb #1957082e
 def _sections(lines):
     "(id, text) of the second-level headings, with the ids that nbconvert gives them."
     heads = [re.sub(r"[`*]", "", line[3:]).strip() for line in lines if line.startswith("## ")]
@@ -224,12 +224,14 @@ def _described(nb):
     "The notebook with an alternative text at every picture: its own, or the heading it stands under."
     nb, head = nbformat.from_dict(nb), "the report"
     for cell in nb.cells:
-        if cell.cell_type == "markdown": head = next((x.lstrip("# ") for x in reversed(cell.source.splitlines()) if x.startswith("#")), head)
+        heads = [line.lstrip("# ") for line in cell.source.splitlines() if cell.cell_type == "markdown" and line.startswith("#")]
+        head = heads[-1] if heads else head
         for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}): output.metadata.setdefault("image/png", {}).setdefault("alt", f"Figure of: {head}")
+            if "image/png" not in output.get("data", {}): continue
+            output.metadata.setdefault("image/png", {}).setdefault("alt", f"Figure of: {head}")
     return nb
 
-# %% ../nbs/26_experiment.ipynb #a99768cc
+# %% ../nbs/26_experiment.ipynb #990a0850
 def write_page(
     out: str|Path, # Result folder
     nb: nbformat.NotebookNode|None=None, # Its executed notebook; None to read it
@@ -239,7 +241,7 @@ def write_page(
     if nb is None: nb = nbformat.read(out/f"{about['experiment']}.ipynb", 4)
     head = read_json(out/"headline.json", "run the experiment again") if (out/"headline.json").exists() else {}
     files = [p.name for p in sorted(out.glob("*.csv"))] + [f"{about['experiment']}.ipynb"]
-    made = f"Experiment {about['experiment']}, preset {about['preset']}, chexnet_nb {about['chexnet_nb']}, {about['finished'][:10]}."
+    made = "Experiment {experiment}, preset {preset}, chexnet_nb {chexnet_nb}, {finished:.10}.".format(**about)
     around = dict(up="../index.html" if (out.parent/"index.html").exists() else "", files=files, title=head.get("title", ""),
                   synthetic=SYNTHETIC if head.get("synthetic") else "", made=made)
     with atomic_path(out/"index.html") as part: part.write_text(page(nb, **around), encoding="utf-8")
@@ -247,7 +249,7 @@ def write_page(
 
 SYNTHETIC = "It says that the system works, nothing about radiographs or radiologists."
 
-# %% ../nbs/26_experiment.ipynb #069d183a
+# %% ../nbs/26_experiment.ipynb #5217c90a
 def _headlines(root):
     "What every report below a folder says of itself, real data first, no title twice."
     found = sorted(f for f in root.glob("*/headline.json") if (f.parent/"index.html").exists())
@@ -262,9 +264,10 @@ def _entry(head):
     table = html_table(pd.DataFrame(head["rows"], columns=head["columns"]))
     label = "<strong>Synthetic data.</strong> " if head["synthetic"] else ""
     link = f'<a href="{quote(head["folder"])}/index.html">{escape(head["title"])}</a>'
-    return f'<h3>{link}</h3>\n<p class="quiet">{label}{escape(head["note"])}</p>\n{table}'
+    note = f"<code>{escape(head['folder'])}</code> · {label}{escape(head['note'])}"
+    return f'<h3>{link}</h3>\n<p class="quiet">{note}</p>\n{table}'
 
-# %% ../nbs/26_experiment.ipynb #91dc7533
+# %% ../nbs/26_experiment.ipynb #18b6684d
 def write_index(
     reports: str|Path="reports", # Folder of result folders
 ) -> Path: # The page
@@ -277,8 +280,9 @@ def write_index(
         if part := [h for h in heads if h["synthetic"] is synthetic]: cells += [f"## {title}", *map(_entry, part)]
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(c) for c in cells])
     with atomic_path(root/"index.html") as part: part.write_text(page(nb, made=f"{len(heads)} reports."), encoding="utf-8")
-    for head in heads:
-        if (root/head["folder"]/"report.json").exists(): write_page(root/head["folder"])
+    for folder in (root/h["folder"] for h in heads):
+        linked = 'href="../index.html"' in (folder/"index.html").read_text(encoding="utf-8")
+        if not linked and (folder/"report.json").exists(): write_page(folder)
     return root/"index.html"
 
 # %% ../nbs/26_experiment.ipynb #bc0da7a7

@@ -28,7 +28,7 @@ PRECISIONS = ("auto", "32-true", "16-mixed", "bf16-mixed") # "auto": mixed where
 
 CHOICES = dict(task=TASKS, architecture=ARCHITECTURES, precision=PRECISIONS)
 
-# %% ../nbs/17_recipe.ipynb #3a9e0ed2
+# %% ../nbs/17_recipe.ipynb #7f0e8985
 LIMITS = dict(size=(28, 4096), batch_size=(1, 65_536), lr=(1e-12, 100.), decay=(1e-12, .999), plateau=(-1, 10_000),
               shift=(0, 4096), epochs=(1, 100_000), stop_after=(1, 100_000), seed=(0, 2**32-1)) # Least and largest value
 
@@ -39,7 +39,8 @@ def _check(name, kind, value):
     if name in CHOICES and value not in CHOICES[name]:
         raise BadInput(f"unknown {name} {value!r}; valid: {', '.join(CHOICES[name])}")
     if name in LIMITS and not LIMITS[name][0] <= value <= LIMITS[name][1]: # which nan is not either
-        raise BadInput(f"{name} {value}; allowed: {_ALLOWED[kind]} from {LIMITS[name][0]:g} to {LIMITS[name][1]:g}")
+        low, high = (f"{limit:,}" for limit in LIMITS[name])
+        raise BadInput(f"{name} {value}; allowed: {_ALLOWED[kind]} from {low} to {high}")
 
 _ALLOWED = {bool: "True or False", int: "a whole number", float: "a number", str: "a name"}
 

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['PAPER_REMARKS', 'Html', 'number', 'with_interval', 'html_table', 'notes', 'synthetic_note', 'auroc_page_table',
-           'operating_page_table', 'calibration_page_table', 'compare_page_table', 'rater_page_table', 'published',
-           'published_auroc', 'provenance_of', 'made_from_table', 'provenance_table', 'data_note', 'write_tables',
-           'write_headline']
+           'operating_page_table', 'calibration_page_table', 'compare_page_table', 'rater_page_table',
+           'difference_page_table', 'published', 'published_auroc', 'provenance_of', 'made_from_table',
+           'provenance_table', 'data_note', 'write_tables', 'write_headline']
 
-# %% ../nbs/15_tables.ipynb #3d550f15
+# %% ../nbs/15_tables.ipynb #419b0c87
 import hashlib
 import html
 from collections.abc import Iterable
@@ -20,8 +20,9 @@ import pandas as pd
 
 from .core import BadInput, atomic_path, fingerprint, shipped, some, write_json
 from .labels import FINDINGS
+from .source import Source
 
-# %% ../nbs/15_tables.ipynb #0a0e9a72
+# %% ../nbs/15_tables.ipynb #78c49956
 class Html(str):
     "HTML that a notebook shows as it is."
     def _repr_html_(self) -> str: return str(self)
@@ -39,26 +40,33 @@ def with_interval(
     high: float, # Upper end
     digits: int=3, # After the point
 ) -> str: # "0.838 (0.832, 0.844)"
-    "An estimate with its interval as text, as the paper writes it."
-    return "—" if pd.isna(value) else f"{number(value, digits)} ({number(low, digits)}, {number(high, digits)})"
+    "An estimate with its interval as text, as the paper writes it; an estimate without one says so."
+    if pd.isna(value): return "—"
+    return f"{number(value, digits)} ({'no interval' if pd.isna(low) else f'{number(low, digits)}, {number(high, digits)}'})"
 
-# %% ../nbs/15_tables.ipynb #5154543e
+# %% ../nbs/15_tables.ipynb #02b2e56f
 def html_table(
     table: pd.DataFrame, # Cells: text, or numbers (three digits; integers whole)
     caption: str="", # Said above the table
     strong: Iterable[int]=(), # Positions of rows in bold, such as -1 for the last
 ) -> Html:
     "A table as HTML, escaped, numbers to the right."
-    head = "".join(f'<th scope="col">{html.escape(str(c))}</th>' for c in table.columns)
+    words = [' class="words"' if table.iloc[:, j].map(_is_word).any() else "" for j in range(table.shape[1])]
+    head = "".join(f'<th scope="col"{w}>{html.escape(str(c))}</th>' for c, w in zip(table.columns, words))
     bold = {i % len(table) for i in strong} if len(table) else set()
-    rows = "".join(f'<tr{" class=strong" if i in bold else ""}>{_cells(row)}</tr>' for i, row in enumerate(table.itertuples(index=False)))
+    rows = "".join(f'<tr{" class=strong" if i in bold else ""}>{_cells(row, words)}</tr>'
+                   for i, row in enumerate(table.itertuples(index=False)))
     said = f"<caption>{html.escape(caption)}</caption>" if caption else ""
-    return Html(f'<div class="scroll"><table class="results">{said}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>')
+    body = f"{said}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"
+    return Html(f'<div class="scroll" tabindex="0"><table class="results">{body}</table></div>')
 
-def _cells(row):
-    "The cells of a row; the first heads it."
+def _is_word(value): return isinstance(value, str) and value[:1].isalpha()
+
+def _cells(row, words):
+    "The cells of a row; the first heads it, words stand to the left."
     first, *rest = [v if isinstance(v, str) else number(v, 0 if isinstance(v, (int, np.integer)) else 3) for v in row]
-    return f'<th scope="row">{html.escape(first)}</th>' + "".join(f"<td>{html.escape(v)}</td>" for v in rest)
+    cells = "".join(f"<td{w}>{html.escape(v)}</td>" for v, w in zip(rest, words[1:]))
+    return f'<th scope="row"{words[0]}>{html.escape(first)}</th>{cells}'
 
 # %% ../nbs/15_tables.ipynb #c7d8446c
 def notes(
@@ -75,23 +83,23 @@ def synthetic_note(
     said = f"Synthetic input: {html.escape(what)}. These figures say nothing about any real network or reader."
     return Html(f'<p class="synthetic"><strong>{said}</strong></p>' if what else "")
 
-# %% ../nbs/15_tables.ipynb #310eea64
+# %% ../nbs/15_tables.ipynb #f88d3493
 def _intervals(table, *columns):
     "Estimates with their intervals as text: (value, low, high) of every row."
     return [with_interval(*row) for row in table[list(columns)].to_numpy(float)]
 
 def _reasons(table):
-    "Why rows are empty and how many samples intervals had to leave out, as notes."
-    said = [f"{f}: {why}, so it has no AUROC and the mean leaves it out." for f, why in table.attrs.get("reasons", {}).items()]
+    "Why rows have no interval and how many samples others had to leave out, as notes."
+    said = [*table.attrs.get("notes", [])]
     if left := table.attrs.get("left_out"):
         counts = ", ".join(f"{f} {n:,}" for f, n in left.items())
         said.append(f"Samples left out because a finding had no positives or no negatives: {counts}.")
     return notes(said)
 
-# %% ../nbs/15_tables.ipynb #30d2cad9
+# %% ../nbs/15_tables.ipynb #14862737
 def auroc_page_table(
     table: pd.DataFrame, # As `metrics.auroc_table` gives it
-    beside: pd.DataFrame|None=None, # Columns to set beside ours, index finding, such as `published_auroc()`; never for synthetic input
+    beside: pd.DataFrame|None=None, # To set beside ours, index finding, such as `published_auroc()`; never for synthetic input
 ) -> Html:
     "The AUROC table for a page, with the reasons for empty rows and the samples left out."
     positives = ["" if pd.isna(p) else f"{p:,}" for p in table.positives]
@@ -103,40 +111,56 @@ def auroc_page_table(
 def operating_page_table(
     table: pd.DataFrame, # As `metrics.operating_table` gives it
 ) -> Html:
-    "F1, sensitivity, specificity and average precision with their intervals, for a page."
-    shown = pd.DataFrame({"finding": table.finding, "threshold": table.threshold, "positives": table.positives, "called": table.called})
-    for name, head in {"f1": "F1", "sensitivity": "sensitivity", "specificity": "specificity", "average_precision": "average precision"}.items():
-        shown[head] = _intervals(table, name, f"{name}_low", f"{name}_high")
-    return html_table(shown)
+    "F1, sensitivity, specificity, predictive value and average precision with their intervals, for a page."
+    shown = table[["finding", "threshold", "positives", "called"]].copy()
+    heads = {"f1": "F1", "sensitivity": "sensitivity", "specificity": "specificity", "ppv": "PPV", "average_precision": "average precision"}
+    for name, head in heads.items(): shown[head] = _intervals(table, name, f"{name}_low", f"{name}_high")
+    return Html(html_table(shown) + _reasons(table))
 
-# %% ../nbs/15_tables.ipynb #547c07f4
+# %% ../nbs/15_tables.ipynb #dfae40db
 def calibration_page_table(
-    table: pd.DataFrame, # As `metrics.calibration_table` gives it
+    table: pd.DataFrame, # As `calibration.calibration_table` gives it
 ) -> Html:
-    "Prevalence, mean probability and calibration error, for a page."
-    return html_table(pd.DataFrame({"finding": table.finding, "prevalence": table.prevalence, "mean probability": table.mean_probability,
-                                    "calibration error (95% interval)": _intervals(table, "ece", "low", "high")}))
+    "Prevalence, mean probability, slope and intercept with their intervals, and the errors, for a page."
+    shown = table[["finding", "prevalence", "mean_probability"]].rename(columns={"mean_probability": "mean probability"})
+    for name in ("slope", "intercept"): shown[name] = _intervals(table, name, f"{name}_low", f"{name}_high")
+    shown = shown.assign(**{"ECE": table.ece, "ECE by chance": table.ece_chance, "error without bias": table.rms_debiased})
+    return Html(html_table(shown) + _reasons(table))
 
 def compare_page_table(
     table: pd.DataFrame, # As `metrics.compare_table` gives it
 ) -> Html:
-    "Two AUROCs, their difference with its interval, and DeLong's p, for a page."
+    "Two AUROCs, their difference with its interval, p and the p corrected for the number of findings, for a page."
+    def as_text(ps): return ["" if pd.isna(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}" for p in ps]
     positives = ["" if pd.isna(p) else f"{p:,}" for p in table.positives]
-    p = ["" if pd.isna(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}" for p in table.p_delong]
     shown = pd.DataFrame({"finding": table.finding, "positives": positives, "first": table["first"], "second": table["second"],
-                          "difference (95% interval)": _intervals(table, "difference", "low", "high"), "DeLong p": p})
+                          "difference (95% interval)": _intervals(table, "difference", "low", "high"),
+                          "p": as_text(table.p), "p, corrected (Holm)": as_text(table.p_holm)})
     return Html(html_table(shown, strong=[-1]) + _reasons(table))
 
-# %% ../nbs/15_tables.ipynb #7f5c334f
+# %% ../nbs/15_tables.ipynb #92752a26
 def rater_page_table(
-    f1s: pd.DataFrame, # As `radiologists.f1_table` gives it
-    protocol: str, # One of `radiologists.PROTOCOLS`
+    f1s: pd.DataFrame, # As `protocols.f1_table` gives it
+    protocol: str, # One of `protocols.PROTOCOLS`
 ) -> Html:
     "F1 with interval, a row a finding, a column a rater."
     part = f1s[f1s.protocol == protocol]
-    text = pd.Series([with_interval(*r, digits=2) for r in part[["f1", "low", "high"]].to_numpy(float)], [part.finding, part.rater]).unstack()
+    cells = [with_interval(*r, digits=2) for r in part[["f1", "low", "high"]].to_numpy(float)]
+    text = pd.Series(cells, [part.finding, part.rater]).unstack()
     text = text.loc[pd.unique(part.finding), pd.unique(part.rater)]
     return html_table(text.rename_axis("finding").reset_index())
+
+# %% ../nbs/15_tables.ipynb #94d808ba
+def difference_page_table(
+    differences: pd.DataFrame, # As `protocols.differences_table` gives it
+    protocol: str, # One of `protocols.PROTOCOLS`
+) -> Html:
+    "Network minus average radiologist: interval, p, corrected p, and the interval for radiologists like these."
+    part = differences[differences.protocol == protocol]
+    return html_table(pd.DataFrame({
+        "finding": part.finding, "majority positives": part.positives, "difference (95% interval)": _intervals(part, "difference", "low", "high"),
+        "p": part.p, "p, corrected": part.p_holm,
+        "for radiologists like these": _intervals(part, "difference", "low_readers", "high_readers")}))
 
 # %% ../nbs/15_tables.ipynb #2a8b390c
 def published(
@@ -152,12 +176,12 @@ def published_auroc() -> pd.DataFrame: # Index: findings and "mean"; a column a 
     table = published("auroc").set_index("finding").loc[list(FINDINGS)]
     return pd.concat([table, table.mean().to_frame("mean").T]).rename_axis("finding")
 
-# %% ../nbs/15_tables.ipynb #1f464b07
+# %% ../nbs/15_tables.ipynb #b1a13b5f
 PAPER_REMARKS = (
     "The paper states a difference of 0.051 (0.005, 0.084); its two averages, 0.435 and 0.387, differ by 0.048.",
     "Radiologist 4 (0.442) scores above the network (0.435); the network is above the average of the four.",
-    "The images of its three sets sum to 105,408 of 112,120, though the patients sum to all 30,805; the 420 test images are a sample "
-    "of their patients' images.",
+    "The images of its three sets sum to 105,408 of 112,120, though the patients sum to all 30,805; the 420 test images are a "
+    "sample of their patients' images.",
     "How the network's probability became a label is not stated, and the radiologists' labels were never published.")
 
 # %% ../nbs/15_tables.ipynb #d7b59749
@@ -178,7 +202,7 @@ def _installed(name):
     try: return version(name)
     except PackageNotFoundError: return "not installed"
 
-# %% ../nbs/15_tables.ipynb #78977a48
+# %% ../nbs/15_tables.ipynb #76f6bed8
 def _facts(rows, caption=""):
     "Names and values as a table of two columns."
     return html_table(pd.DataFrame({"what": list(rows), "value": [str(v) for v in rows.values()]}), caption)
@@ -187,7 +211,8 @@ def made_from_table(
     made: dict, # As `provenance_of` gives it
 ) -> Html:
     "Files, settings and versions of a result, for a page."
-    files = {role: f"{f['file']}, SHA-256 {f['sha256'][:16]}…" if len(f.get("sha256", "")) == 64 else f["file"] for role, f in made["files"].items()}
+    files = {role: f["file"] + (f", SHA-256 {f['sha256'][:16]}…" if len(f.get("sha256", "")) == 64 else "")
+             for role, f in made["files"].items()}
     settings = {k.replace("_", " "): v for k, v in made.items() if k not in ("files", "versions")}
     return _facts(files | settings | made["versions"], "Made from")
 
@@ -196,21 +221,22 @@ def provenance_table(
 ) -> Html:
     "Best epoch, fingerprints, seed and versions of a run, for a page."
     folds = {f"{fold} fingerprint": v["fingerprint"] for fold, v in about["split"]["folds"].items()}
-    return _facts({"best epoch": about["best_epoch"], "data fingerprint": about["data_fingerprint"], **folds, "seed": about["recipe"]["seed"],
-                   **about["versions"]}, "The run")
+    rows = {"best epoch": about["best_epoch"], "data fingerprint": about["data_fingerprint"], **folds}
+    return _facts(rows | {"seed": about["recipe"]["seed"]} | about["versions"], "The run")
 
-# %% ../nbs/15_tables.ipynb #e4cb5dab
+# %% ../nbs/15_tables.ipynb #7b6fe06b
 def data_note(
-    source, # As `source.read_source` gives it
+    source: Source, # As `source.read_source` gives it
     table: pd.DataFrame, # Label table of the images used
     split: pd.DataFrame, # Their split, with `.attrs["about"]`
 ) -> str: # Markdown
     "What images and labels are, in sentences: synthetic, ChestX-ray14's, or of the source that the folder names."
     patients = f" of {table['Patient ID'].nunique():,} patients, none of them in two folds" if not source.notes else ""
     about = f"{len(table):,} images{patients}. Split: {split.attrs['about']}."
-    if source.synthetic: return f"**Synthetic data: the images are drawn, and no number here says anything about radiographs.** {about}"
-    return " ".join([f"**{html.escape(source.title)}**; labels: {html.escape(source.labels)}. {about}", *map(html.escape, source.notes),
-                     html.escape(f"{source.citation}; {source.terms}.")])
+    if source.synthetic:
+        return f"**Synthetic data: the images are drawn, and no number here says anything about radiographs.** {about}"
+    title, labels, *rest = map(html.escape, (source.title, source.labels, *source.notes, f"{source.citation}; {source.terms}."))
+    return " ".join([f"**{title}**; labels: {labels}. {about}", *rest])
 
 # %% ../nbs/15_tables.ipynb #93d74bde
 def write_tables(
@@ -227,7 +253,7 @@ def write_tables(
             if path.suffix == ".csv": what.to_csv(part, index=False, float_format="%.9g")
             else: part.write_bytes(what.png)
 
-# %% ../nbs/15_tables.ipynb #4fb5f514
+# %% ../nbs/15_tables.ipynb #179d02a0
 def write_headline(
     out: str|Path, # Result folder of the experiment
     title: str, # What the report is
@@ -237,5 +263,5 @@ def write_headline(
     synthetic: bool=True, # Whether any of it comes from drawn images or simulated readers
 ) -> None:
     "Leave the headline of a report for the index."
-    write_json(Path(out)/"headline.json", dict(title=title, note=note, synthetic=bool(synthetic), columns=list(map(str, table.columns)),
-                                               rows=table.astype(str).values.tolist()))
+    cells = dict(columns=list(map(str, table.columns)), rows=table.astype(str).values.tolist())
+    write_json(Path(out)/"headline.json", dict(title=title, note=note, synthetic=bool(synthetic), **cells))
