@@ -6,15 +6,16 @@
 __all__ = ['NAMED_FROM', 'design', 'fit_logistic', 'patient_folds', 'cross_fitted', 'metadata_scores', 'floor_table',
            'beside_floor', 'within_table', 'matched_sample', 'matched_table']
 
-# %% ../nbs/30_confounders.ipynb #e64a19e4
+# %% ../nbs/30_confounders.ipynb #b4538567
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from .core import BadInput
+from .intervals import Area, area, area_interval, holm, paired_difference, too_few
 from .metrics import Bootstrap, auroc, auroc_table, interval, observed
-from .strata import bands, holm, p_value, part, within
+from .strata import bands, p_value, within
 
 # %% ../nbs/30_confounders.ipynb #e4ff3f06
 _BANDS = 12
@@ -96,7 +97,7 @@ def cross_fitted(
             scores[~train, i] = x[~train] @ beta - np.log(share/(1-share))
     return 1/(1+np.exp(-scores))
 
-# %% ../nbs/30_confounders.ipynb #27847e14
+# %% ../nbs/30_confounders.ipynb #1c411636
 def metadata_scores(
     labels: np.ndarray, # 0/1, shape (images, findings)
     known: pd.DataFrame, # As `strata.metadata` gives it
@@ -116,19 +117,18 @@ def floor_table(
     findings: Sequence[str], # Their names
     *,
     scored: np.ndarray|None=None, # 0/1, images that count; the others only teach. None for all
-    n_boot: int=2000, # Samples
-    seed: int=0, # Of folds and bootstrap
+    seed: int=0, # Of the folds
 ) -> pd.DataFrame: # variables, finding, images, positives, auroc, low, high; a row `mean` for each set of variables
     "AUROC of each variable alone, and of all of them, for each label."
     sets = {"all": list(known), **({v: [v] for v in known} if known.shape[1] > 1 else {})}
     at, tables = np.arange(len(labels)) if scored is None else np.flatnonzero(scored), []
     for name, columns in sets.items():
         scores = metadata_scores(labels, known[columns], groups, findings, seed=seed).iloc[at].reset_index(drop=True)
-        tables.append(auroc_table(labels[at], scores, np.asarray(groups)[at], n_boot, seed).assign(variables=name))
+        tables.append(auroc_table(labels[at], scores, np.asarray(groups)[at]).assign(variables=name))
     table = pd.concat([t.astype({"positives": "Int64"}) for t in tables], ignore_index=True)
     return table[["variables", "finding", "images", "positives", "auroc", "low", "high"]]
 
-# %% ../nbs/30_confounders.ipynb #5282b62a
+# %% ../nbs/30_confounders.ipynb #1d69ac04
 def _log_odds(p): return np.log(np.clip(p, 1e-7, 1-1e-7)/(1-np.clip(p, 1e-7, 1-1e-7)))
 
 def beside_floor(
@@ -137,30 +137,33 @@ def beside_floor(
     floor: pd.DataFrame, # Scores of metadata alone for those images, as `metadata_scores` gives them
     groups: np.ndarray, # Patient of each image
     *,
-    n_boot: int=2000, # Samples
-    seed: int=0, # Of folds and bootstrap
+    seed: int=0, # Of the folds
 ) -> pd.DataFrame: # finding, images, positives, then floor, network, both, above (network − floor), added (both − network), each with _low, _high
-    "The network against the metadata-only model and against the two together, on the same samples; last row `mean`."
+    "The network against the metadata-only model and against the two together, on the same patients; last row `mean`."
     findings, fold = list(predictions.columns.drop("Image Index")), patient_folds(groups, seed=seed)
     pair = [_log_odds(t[findings].to_numpy()) for t in (floor, predictions)]
     both = [cross_fitted(np.column_stack([np.ones(len(labels)), pair[0][:, i], pair[1][:, i]]), labels[:, [i]], fold) for i in range(len(findings))]
-    scores = [*pair, np.hstack(both)]
-    metrics = [auroc(labels[:, i], s[:, i]) for s in scores for i in range(len(findings))]
-    estimate = np.array([observed(m)[0] for m in metrics]).reshape(3, -1, 1)
-    samples = np.vstack(Bootstrap(len(labels), groups, n_boot, seed).run(metrics)).reshape(3, len(findings), -1)
-    return _five(findings, labels, estimate, samples)
-
-def _five(findings, labels, estimate, samples):
-    "The table of `beside_floor` from estimates (3, findings, 1) and samples (3, findings, samples)."
+    areas = [[area(labels[:, i], s[:, i], groups) for i in range(len(findings))] for s in (*pair, np.hstack(both))]
     table = pd.DataFrame(dict(finding=[*findings, "mean"], images=len(labels), positives=pd.array([*labels.sum(0, dtype=int), pd.NA], "Int64")))
-    defined = ~np.isnan(estimate[0, :, 0])
-    estimate, samples = (np.concatenate([a, a[:, defined].mean(1, keepdims=True)], axis=1) for a in (estimate, samples))
-    for name, pick in dict(floor=lambda a: a[0], network=lambda a: a[1], both=lambda a: a[2], above=lambda a: a[1]-a[0], added=lambda a: a[2]-a[1]).items():
-        spread = interval(pick(samples))
-        table[[name, f"{name}_low", f"{name}_high"]] = np.column_stack([pick(estimate)[:, 0], spread.low, spread.high])
-    return table
+    those = [*([i] for i in range(len(findings))), [i for i, a in enumerate(areas[1]) if not too_few(a)]]
+    return table.join(pd.DataFrame([_beside(*([a[i] for i in at] for a in areas)) for at in those]))
 
-# %% ../nbs/30_confounders.ipynb #9c739679
+# %% ../nbs/30_confounders.ipynb #13b505ab
+def _ends(name, value, low, high): return {name: value, f"{name}_low": low, f"{name}_high": high}
+
+def _beside(floor: list[Area], network: list[Area], both: list[Area]):
+    "A row of `beside_floor`: one finding, or several whose mean is compared; no interval with few patients."
+    if not floor or too_few(network[0]):
+        values = [np.mean([a.value for a in part]) if part else np.nan for part in (floor, network, both)]
+        values += [values[1]-values[0], values[2]-values[1]]
+        return {k: v for name, value in zip(("floor", "network", "both", "above", "added"), values) for k, v in _ends(name, value, np.nan, np.nan).items()}
+    row = {}
+    for name, part in (("floor", floor), ("network", network), ("both", both)):
+        row |= _ends(name, np.mean([a.value for a in part]), *area_interval(*part))
+    for name, gap in (("above", paired_difference(network, floor)), ("added", paired_difference(both, network))): row |= _ends(name, gap.value, gap.low, gap.high)
+    return row
+
+# %% ../nbs/30_confounders.ipynb #11bd5b4d
 NAMED_FROM = .01 # Drop of AUROC below which nothing is named
 
 def _commoner(y, stratum):
@@ -179,30 +182,34 @@ def within_table(
 ) -> pd.DataFrame: # A row a variable, finding and stratum (`all`, `within`, then each); at `within` also drop, follows, p, p_adjusted, named
     "AUROC over all images, within strata, and in each stratum; and which scores follow which variable."
     findings, strata = list(predictions.columns.drop("Image Index")), bands(known)
-    metrics = [auroc(labels[:, i], predictions[f].to_numpy()) for i, f in enumerate(findings)]
+    whole = [auroc(labels[:, i], predictions[f].to_numpy()) for i, f in enumerate(findings)]
     asked = [(v, i) for v in strata for i in range(len(findings))]
     inner = [within(labels[:, i], predictions[findings[i]].to_numpy(), strata[v].to_numpy()) for v, i in asked]
     follow = [within(_commoner(labels[:, i], strata[v].to_numpy()), predictions[findings[i]].to_numpy(), labels[:, i]) for v, i in asked]
-    samples = Bootstrap(len(labels), groups, n_boot, seed).run([*metrics, *inner, *follow])
-    parts = []
+    samples = Bootstrap(len(labels), groups, n_boot, seed).run([*whole, *inner, *follow])
+    parts, n = [], len(findings)
     for k, (v, i) in enumerate(asked):
-        values = np.concatenate([observed(metrics[i]), observed(inner[k]), observed(follow[k])[:1]])
-        drawn = np.vstack([samples[i], samples[len(findings)+k], samples[len(findings)+len(asked)+k][:1]])
-        parts.append(_strata_rows(v, findings[i], labels[:, i], strata[v].to_numpy(), values, drawn, np.asarray(groups)))
+        values = [observed(whole[i])[0], observed(inner[k])[0], observed(follow[k])[0]]
+        drawn = np.stack([samples[i][0], samples[n+k][0], samples[n+len(asked)+k][0]])
+        rows = _strata_rows(labels[:, i], predictions[findings[i]].to_numpy(), strata[v].to_numpy(), values, drawn, np.asarray(groups))
+        parts.append(rows.assign(variable=v, finding=findings[i]))
     table = pd.concat(parts, ignore_index=True)
-    return table.assign(p_adjusted=holm(table.p)).assign(named=lambda t: (t["drop"] >= NAMED_FROM) & (t.p_adjusted < .05))
+    table = table[["variable", "finding", *table.columns.drop(["variable", "finding"])]]
+    return table.assign(p_adjusted=holm(table.p.to_numpy())).assign(named=lambda t: (t["drop"] >= NAMED_FROM) & (t.p_adjusted < .05))
 
-# %% ../nbs/30_confounders.ipynb #41ebe20d
-def _strata_rows(variable, finding, y, stratum, values, samples, groups):
-    "Rows of `within_table` for one variable and finding; outputs are all, within, each stratum, and last what follows the variable."
-    names, spread, commoner = np.unique(stratum.astype(str)), interval(samples), _commoner(y, stratum)
+# %% ../nbs/30_confounders.ipynb #d625a2dc
+def _strata_rows(y, scores, stratum, values, samples, groups):
+    "Rows of `within_table` for one variable and finding; values and samples are of all, within, follows."
+    names, commoner = np.unique(stratum.astype(str)), _commoner(y, stratum)
     masks = [np.ones(len(y), bool)]*2 + [stratum == n for n in names]
-    rows = pd.DataFrame(dict(variable=variable, finding=finding, stratum=["all", "within", *names], images=[m.sum() for m in masks],
-                             positives=[int(y[m].sum()) for m in masks], auroc=values[:-1], low=spread.low[:-1], high=spread.high[:-1]))
-    rows.loc[rows.auroc.isna(), ["low", "high"]] = np.nan
+    areas = [area(y, scores, groups, m) for m in masks]
+    ends = [area_interval(a) if not too_few(a) else (np.nan, np.nan) for a in areas]
+    rows = pd.DataFrame(dict(stratum=["all", "within", *names], images=[m.sum() for m in masks], positives=[a.positives for a in areas],
+                             auroc=[a.value for a in areas], low=[e[0] for e in ends], high=[e[1] for e in ends]))
     rests_on = min(len(np.unique(groups[commoner == side])) for side in (True, False))
+    rows.loc[1, ["auroc", "low", "high"]] = [values[1], *interval(samples[1:2])[["low", "high"]].to_numpy()[0]]
     rows.loc[1, ["drop", "drop_low", "drop_high"]] = [values[0]-values[1], *interval(samples[:1]-samples[1:2])[["low", "high"]].to_numpy()[0]]
-    rows.loc[1, ["follows", "p"]] = [values[-1], p_value(values[-1:]-.5, samples[-1:], np.array([rests_on]))[0]]
+    rows.loc[1, ["follows", "p"]] = [values[2], p_value(np.array([values[2]-.5]), samples[2:], np.array([rests_on]))[0]]
     return rows
 
 # %% ../nbs/30_confounders.ipynb #d92c230b
@@ -222,7 +229,7 @@ def matched_sample(
         drawn += [pos[:take], neg[:take*ratio]]
     return np.sort(np.concatenate(drawn)) if drawn else np.array([], int)
 
-# %% ../nbs/30_confounders.ipynb #8b286954
+# %% ../nbs/30_confounders.ipynb #648e1eb5
 def matched_table(
     labels: np.ndarray, # 0/1, shape (images, findings)
     predictions: pd.DataFrame, # Image Index, then a column a finding
@@ -231,19 +238,17 @@ def matched_table(
     *,
     on: Sequence[str]=("view", "age"), # Variables to match on
     ratio: int=3, # Negatives for each positive
-    n_boot: int=2000, # Samples
-    seed: int=0, # Of the draw and the bootstrap
+    seed: int=0, # Of the draw
 ) -> pd.DataFrame: # finding, positives, matched (positives kept), images, all, auroc, low, high, drop, drop_low, drop_high
-    "AUROC on all images and on matched ones, with the difference on the same samples; raises `BadInput` for a variable that is not known."
+    "AUROC on all images and on matched ones, with the difference on the same patients; raises `BadInput` for a variable that is not known."
     if lacking := [v for v in on if v not in known]: raise BadInput(f"cannot match on {', '.join(lacking)}: known are {', '.join(known)}")
     findings, strata = list(predictions.columns.drop("Image Index")), bands(known)[list(on)]
     inside = np.zeros((len(findings), len(labels)), bool)
     for i in range(len(findings)): inside[i, matched_sample(labels[:, i], strata, ratio=ratio, seed=seed)] = True
-    scores = predictions[findings].to_numpy()
-    metrics = [part(lambda at, i=i: auroc(labels[at, i], scores[at, i]), m) for mask in (np.ones_like(inside), inside) for i, m in enumerate(mask)]
-    values = np.array([observed(m)[0] for m in metrics]).reshape(2, -1)
-    samples = np.vstack(Bootstrap(len(labels), groups, n_boot, seed).run(metrics)).reshape(2, len(findings), -1)
-    own, drop = interval(samples[1]), interval(samples[0]-samples[1])
-    return pd.DataFrame(dict(finding=findings, positives=labels.sum(0, dtype=int), matched=[int(labels[m, i].sum()) for i, m in enumerate(inside)],
-                             images=inside.sum(1), all=values[0], auroc=values[1], low=own.low, high=own.high,
-                             drop=values[0]-values[1], drop_low=drop.low, drop_high=drop.high))
+    rows = []
+    for i, f in enumerate(findings):
+        all_of, kept = (area(labels[:, i], predictions[f].to_numpy(), groups, m) for m in (np.ones(len(labels), bool), inside[i]))
+        gap, few = paired_difference([all_of], [kept]), too_few(kept)
+        ends = (np.nan,)*4 if few else (*area_interval(kept), gap.low, gap.high)
+        rows.append((f, all_of.positives, kept.positives, int(inside[i].sum()), all_of.value, kept.value, *ends[:2], gap.value, *ends[2:]))
+    return pd.DataFrame(rows, columns=["finding", "positives", "matched", "images", "all", "auroc", "low", "high", "drop", "drop_low", "drop_high"])

@@ -7,7 +7,7 @@ __all__ = ['GOOGLE_FINDINGS', 'ANSWERS', 'RATES', 'read_experts', 'read_google',
            'answers_to', 'nih_answer', 'join_experts', 'label_noise', 'ppv_at', 'ppv_table', 'against_experts',
            'best_outputs']
 
-# %% ../nbs/29_experts.ipynb #246a1fff
+# %% ../nbs/29_experts.ipynb #54bf2cdd
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,9 +17,11 @@ import pandas as pd
 
 from .core import BadInput, name_key, read_table, refuse_doubled, some
 from .labels import FINDINGS, packaged_table
-from .metrics import Bootstrap, auroc, interval, observed, ratio
-from .radiologists import JUDGED, NOT_JUDGED, cohen_kappa, majority, read_readers
-from .strata import part
+from .agreement import cohen_kappa
+from .intervals import Area, area, area_interval, paired_difference, share_interval, too_few
+from .metrics import Bootstrap, interval, observed
+from .protocols import majority
+from .radiologists import JUDGED, NOT_JUDGED, read_readers
 
 # %% ../nbs/29_experts.ipynb #39f50314
 _IMAGE = ("imageindex", "imageid", "image", "path")
@@ -144,21 +146,22 @@ def nih_answer(
     columns = [f for f in answers_to(finding) if f in table]
     return table[columns].max(axis=1).to_numpy(float) if columns else np.full(len(table), np.nan)
 
-# %% ../nbs/29_experts.ipynb #c7114164
+# %% ../nbs/29_experts.ipynb #3d642549
 def join_experts(
     experts: pd.DataFrame, # As the readers above give it
     table: pd.DataFrame, # Labels or predictions: Image Index and a column a finding
     source: str|Path="the experts' table", # What the experts' table is called in messages
+    other: str="predicted", # What the other images are, in messages: "predicted" or "labelled"
 ) -> tuple[pd.DataFrame, pd.DataFrame]: # Both, on the same images in the same order
     "Experts beside labels or predictions; raises `BadInput` if they share no image."
     both = experts["Image Index"].isin(table["Image Index"])
     if not both.any():
         raise BadInput(f"{source}: none of its {len(experts):,} images ({some(experts['Image Index'], 2)}) is among the {len(table):,} "
-                       f"predicted ones ({some(table['Image Index'], 2)}); predict those images, or name another table")
+                       f"{other} ones ({some(table['Image Index'], 2)}); name a table of those images")
     kept = experts[both].reset_index(drop=True)
     return kept, table.set_index("Image Index").loc[kept["Image Index"]].reset_index()
 
-# %% ../nbs/29_experts.ipynb #1c4cdd62
+# %% ../nbs/29_experts.ipynb #084f5b85
 RATES = ("sensitivity", "specificity", "ppv", "kappa")
 
 def label_noise(
@@ -167,22 +170,24 @@ def label_noise(
     findings: Sequence[str], # Their names
     groups: np.ndarray, # Patient of each image
     *,
-    n_boot: int=2000, # Samples
+    n_boot: int=2000, # Samples, for kappa
     seed: int=0, # Of the bootstrap
 ) -> pd.DataFrame: # finding, images, experts, nih, both (positives), then `RATES`, each with _low and _high; NaN where undefined
     "What the data set's labels are worth where experts looked again."
     judged = ~np.isnan(labels) & ~np.isnan(experts)
-    y, t = (np.where(judged, a, 0.) for a in (labels, experts))
-    statistics = [ratio(y*t, t), ratio(judged*(1-y)*(1-t), judged*(1-t)), ratio(y*t, y),
-                  cohen_kappa(*(np.where(judged, a, np.nan).T for a in (labels, experts)))]
-    samples = Bootstrap(len(labels), groups, n_boot, seed).run(statistics)
-    table = pd.DataFrame(dict(finding=list(findings), images=judged.sum(0), experts=t.sum(0).astype(int), nih=y.sum(0).astype(int),
-                              both=(y*t).sum(0).astype(int)))
-    for name, statistic, sample in zip(RATES, statistics, samples):
-        columns = np.column_stack([observed(statistic), interval(sample)[["low", "high"]]])
-        columns[np.isnan(columns[:, 0])] = np.nan
-        table[[name, f"{name}_low", f"{name}_high"]] = columns
-    return table
+    y, t = (np.where(judged, a, 0).astype(bool) for a in (labels, experts))
+    kappa = cohen_kappa(*(np.where(judged, a, np.nan).T for a in (labels, experts)))
+    spread = interval(Bootstrap(len(labels), groups, n_boot, seed).run([kappa])[0])
+    rows = []
+    for i, f in enumerate(findings):
+        yes, no = judged[:, i] & t[:, i], judged[:, i] & ~t[:, i]
+        row = dict(finding=f, images=int(judged[:, i].sum()), experts=int(yes.sum()), nih=int(y[:, i].sum()), both=int((yes & y[:, i]).sum()))
+        for name, hits, among in (("sensitivity", y[:, i], yes), ("specificity", ~y[:, i], no), ("ppv", t[:, i], y[:, i])):
+            row[name] = hits[among].mean() if among.any() else np.nan
+            row[f"{name}_low"], row[f"{name}_high"] = share_interval(hits, among, groups)
+        value = observed(kappa)[i]
+        rows.append(row | dict(kappa=value, kappa_low=np.nan if np.isnan(value) else spread.low[i], kappa_high=np.nan if np.isnan(value) else spread.high[i]))
+    return pd.DataFrame(rows)
 
 # %% ../nbs/29_experts.ipynb #23f11608
 def ppv_at(
@@ -203,52 +208,45 @@ def ppv_table(
     at = [ppv_at(a, b, prevalence) for a, b in noise[["sensitivity", "specificity"]].to_numpy()]
     return pd.concat([noise[["finding"]].assign(sample=noise.ppv), pd.DataFrame(at, columns=[f"{p:.0%}" for p in prevalence])], axis=1)
 
-# %% ../nbs/29_experts.ipynb #b845d75c
-def _auroc(truth, scores):
-    "AUROC on the images where both are known; undefined, but of the right size, where neither is."
-    return part(lambda at: auroc(truth[at] == 1, scores[at]), ~np.isnan(truth) & ~np.isnan(scores))
+# %% ../nbs/29_experts.ipynb #586cd9e8
+def _area(truth: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> Area:
+    "AUROC on the images where both are known."
+    return area(truth == 1, np.nan_to_num(scores), groups, ~np.isnan(truth) & ~np.isnan(scores))
+
+def _ends(found: Area): return (np.nan, np.nan) if too_few(found) else area_interval(found)
 
 def against_experts(
     predictions: pd.DataFrame, # Image Index and NIH's findings, on the experts' images, in their order
     labels: pd.DataFrame, # NIH's labels of the same images
     experts: pd.DataFrame, # As `join_experts` gives them
     groups: np.ndarray, # Patient of each image
-    *,
-    n_boot: int=2000, # Samples
-    seed: int=0, # Of the bootstrap
 ) -> pd.DataFrame: # finding, images, experts, nih (positives), auroc_experts, auroc_nih, difference (experts − NIH), each with _low, _high
-    "AUROC against the experts and against NIH's label, and the paired difference; NaN where a truth has one class only."
-    findings = [f for f in experts.columns.drop("Image Index") if any(a in predictions for a in answers_to(f))]
-    truths = [(experts[f].to_numpy(float), np.where(experts[f].isna(), np.nan, nih_answer(labels, f)), nih_answer(predictions, f)) for f in findings]
-    metrics = [_auroc(t[k], t[2]) for k in (0, 1) for t in truths]
-    values = np.array([observed(m)[0] for m in metrics]).reshape(2, -1)
-    samples = np.vstack(Bootstrap(len(experts), groups, n_boot, seed).run(metrics)).reshape(2, len(findings), -1)
-    table = pd.DataFrame(dict(finding=findings, images=[int((~np.isnan(t[0])).sum()) for t in truths],
-                              experts=[int(np.nansum(t[0])) for t in truths], nih=[int(np.nansum(t[1])) for t in truths]))
-    for name, value, sample in (("auroc_experts", values[0], samples[0]), ("auroc_nih", values[1], samples[1]),
-                                ("difference", values[0]-values[1], samples[0]-samples[1])):
-        columns = np.column_stack([value, interval(sample)[["low", "high"]]])
-        columns[np.isnan(value)] = np.nan
-        table[[name, f"{name}_low", f"{name}_high"]] = columns
-    return table
+    "AUROC against the experts and against NIH's label, and the paired difference; no interval with positives of few patients."
+    rows = []
+    for f in (f for f in experts.columns.drop("Image Index") if any(a in predictions for a in answers_to(f))):
+        truth, score = experts[f].to_numpy(float), nih_answer(predictions, f)
+        own = np.where(np.isnan(truth), np.nan, nih_answer(labels, f))
+        areas = [_area(truth, score, groups), _area(own, score, groups)]
+        gap, few = paired_difference(areas[:1], areas[1:]), any(map(too_few, areas))
+        row = dict(finding=f, images=int((~np.isnan(truth)).sum()), experts=int(np.nansum(truth)), nih=int(np.nansum(own)))
+        for name, value, (low, high) in (("auroc_experts", areas[0].value, _ends(areas[0])), ("auroc_nih", areas[1].value, _ends(areas[1])),
+                                         ("difference", gap.value, (np.nan, np.nan) if few else (gap.low, gap.high))):
+            row |= {name: value, f"{name}_low": low, f"{name}_high": high}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
-# %% ../nbs/29_experts.ipynb #0fb6c9ca
+# %% ../nbs/29_experts.ipynb #ad9ee8a5
 def best_outputs(
     predictions: pd.DataFrame, # Image Index and NIH's findings, on the experts' images, in their order
     experts: pd.DataFrame, # As `join_experts` gives them
     groups: np.ndarray, # Patient of each image
-    *,
-    n_boot: int=2000, # Samples
-    seed: int=0, # Of the bootstrap
 ) -> pd.DataFrame: # expert, output, images, positives, auroc, low, high; the best output first
     "AUROC of each output for each expert finding; findings with one class only are left out."
     outputs, rows = list(predictions.columns.drop("Image Index")), []
     asked = [f for f in experts.columns.drop("Image Index") if experts[f].nunique() == 2]
-    metrics = [_auroc(experts[f].to_numpy(float), predictions[o].to_numpy()) for f in asked for o in outputs]
-    spread = interval(np.vstack(Bootstrap(len(experts), groups, n_boot, seed).run(metrics)))
-    for k, (metric, (low, high)) in enumerate(zip(metrics, spread[["low", "high"]].to_numpy())):
-        f = asked[k // len(outputs)]
-        rows.append((f, outputs[k % len(outputs)], int(experts[f].notna().sum()), int(experts[f].sum()), observed(metric)[0], low, high))
+    for f in asked:
+        areas = [_area(experts[f].to_numpy(float), predictions[o].to_numpy(), groups) for o in outputs]
+        rows += [(f, o, a.positives+a.negatives, a.positives, a.value, *_ends(a)) for o, a in zip(outputs, areas)]
     table = pd.DataFrame(rows, columns=["expert", "output", "images", "positives", "auroc", "low", "high"])
     table["expert"] = pd.Categorical(table.expert, asked)
     return table.sort_values(["expert", "auroc"], ascending=[True, False], ignore_index=True).astype({"expert": str})

@@ -6,8 +6,8 @@
 __all__ = ['MOST_READERS', 'influence', 'standard_error', 'detectable', 'chance_of', 'power_table', 'assumed_panel',
            'assumed_power', 'needed']
 
-# %% ../nbs/32_power.ipynb #5882dd00
-from collections.abc import Sequence
+# %% ../nbs/32_power.ipynb #52f3f41b
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import numpy as np
@@ -15,31 +15,28 @@ import pandas as pd
 from scipy import stats
 
 from .core import BadInput
-from .metrics import Statistic
-from .radiologists import FEW, Panel, majority_truth, outputs, rater_f1
+from .intervals import FEW
+from .protocols import Scores, majority_truth, outputs
+from .radiologists import Panel
 
-# %% ../nbs/32_power.ipynb #d5cafaa9
+# %% ../nbs/32_power.ipynb #a1783d09
 def influence(
-    statistic: Statistic, # A metric of some images
-    weights: np.ndarray|None=None, # Weight of each image; None for one
-) -> np.ndarray: # Derivative of each output with respect to each image's weight, shape (outputs, images)
-    "What each image contributes to a statistic, to first order; NaN where it is undefined."
-    sums = statistic.rows @ (np.ones(statistic.rows.shape[1]) if weights is None else weights)
-    step = 1e-4*np.maximum(np.abs(sums), 1e-3*np.abs(sums).max(initial=1))
-    moved = np.hstack([sums[:, None] + np.diag(step), sums[:, None] - np.diag(step)])
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        up, down = np.hsplit(statistic.value(moved), 2)
-        slope = (up-down)/(2*step)
-    return np.asarray(statistic.rows.T @ np.where(np.isfinite(slope), slope, np.nan).T).T
+    value: Callable, # Weights (images, samples) -> scores (outputs, samples)
+    weights: np.ndarray, # Weight of each image, shape (images,)
+) -> np.ndarray: # Change of each output with each image's weight, shape (outputs, images); NaN where undefined
+    "What each image contributes to a score, to first order: by a tenth of its weight more and less."
+    step = .1*weights
+    moved = np.hstack([weights[:, None] + np.diag(step), weights[:, None] - np.diag(step)])
+    with np.errstate(divide="ignore", invalid="ignore"): up, down = np.hsplit(value(moved), 2)
+    return (up-down)/(2*step)
 
 def standard_error(
-    statistic: Statistic, # A metric of some images
+    value: Callable, # As in `influence`
+    weights: np.ndarray, # As in `influence`: counts of images, or the probabilities of kinds of image
     groups: np.ndarray|None=None, # Patient of each image, if patients are what is drawn
-    weights: np.ndarray|None=None, # Weight of each image; None for one
-) -> np.ndarray: # Shape (outputs,)
+) -> np.ndarray: # Shape (outputs,); with probabilities that of one image
     "Standard error by the infinitesimal jackknife."
-    share = influence(statistic, weights)
-    if weights is not None: share = share*np.sqrt(weights)
+    share = influence(value, weights)*np.sqrt(weights)
     if groups is not None:
         who = pd.factorize(np.asarray(groups))[0]
         share = np.stack([np.bincount(who, row) for row in share])
@@ -65,10 +62,11 @@ def chance_of(
     z, limit = np.asarray(difference, float)/error, stats.norm.ppf(1-level/2)
     return stats.norm.sf(limit-z)+stats.norm.cdf(-limit-z)
 
-# %% ../nbs/32_power.ipynb #ac83785a
-def _difference(raters, protocol):
-    "Which output of `rater_f1` is the network's F1 minus the average radiologist's."
-    return outputs(raters).index((protocol, "difference"))
+# %% ../nbs/32_power.ipynb #edadd2ab
+def _difference(calls, protocol):
+    "Weights -> the network's F1 minus the average radiologist's, from calls of the raters (raters, images)."
+    scores, at = Scores(calls[:-1]), outputs([*range(len(calls)-1), "network"]).index((protocol, "difference"))
+    return lambda weights: scores(weights, calls[-1][:, None])[[at]]
 
 def power_table(
     panel: Panel, # As `make_panel` gives it
@@ -79,17 +77,18 @@ def power_table(
     groups: np.ndarray|None=None, # Patient of each image, if patients are what is drawn
 ) -> pd.DataFrame: # finding, images, positives (majority), error, seen_N (difference seen by N images), images_needed, positives_needed
     "For every finding what N images of this kind can see, and how many are needed; missing where the panel has too few positives to tell."
-    at, rows = _difference(panel.raters, protocol), []
+    rows = []
     positives = np.nansum(majority_truth(panel), axis=0).astype(int)
     for i, finding in enumerate(panel.findings):
-        error = standard_error(rater_f1(panel.calls[:, :, i]), groups)[at] if positives[i] >= FEW else np.nan
+        one = np.ones(len(panel.images))
+        error = standard_error(_difference(panel.calls[:, :, i], protocol), one, groups)[0] if positives[i] >= FEW else np.nan
         seen = {f"seen_{n}": float(detectable(error*np.sqrt(len(panel.images)/n))) for n in images}
         needed = len(panel.images)*(float(detectable(error))/difference)**2
         rows.append(dict(finding=finding, images=len(panel.images), positives=positives[i], error=error, **seen,
                          images_needed=np.ceil(needed), positives_needed=np.ceil(needed*positives[i]/len(panel.images))))
     return pd.DataFrame(rows).astype({"images_needed": "Int64", "positives_needed": "Int64"})
 
-# %% ../nbs/32_power.ipynb #9748c43c
+# %% ../nbs/32_power.ipynb #d652004e
 MOST_READERS = 10 # 2^11 patterns
 
 def assumed_panel(
@@ -117,10 +116,8 @@ def assumed_power(
 ) -> pd.DataFrame: # images, positives (expected), difference (network − average), error, power, seen (difference seen with power 0.8)
     "What so many images see of a panel of assumed rates."
     calls, weights = assumed_panel(prevalence, sensitivity, specificity)
-    statistic, at = rater_f1(calls), _difference([*range(len(calls)-1), "network"], protocol)
-    value = statistic.value(statistic.rows @ weights[:, None])[at, 0]
-    n = np.array(images)
-    error = standard_error(statistic, weights=weights)[at]/np.sqrt(n)
+    score, n = _difference(calls, protocol), np.array(images)
+    value, error = score(weights[:, None])[0, 0], standard_error(score, weights)[0]/np.sqrt(n)
     return pd.DataFrame(dict(images=n, positives=n*prevalence, difference=value, error=error, power=chance_of(value, error), seen=detectable(error)))
 
 # %% ../nbs/32_power.ipynb #5ce49a51

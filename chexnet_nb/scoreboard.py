@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COVERS', 'average_table', 'same_images', 'score_entrants', 'spread_table', 'random_draws']
 
-# %% ../nbs/34_scoreboard.ipynb #9c5be7e9
+# %% ../nbs/34_scoreboard.ipynb #40fde0bd
 from collections.abc import Mapping
 from itertools import combinations
 
@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from .core import BadInput
-from .metrics import Bootstrap, auroc, interval, observed
-from .strata import holm, p_value
+from .intervals import Area, area, area_interval, holm, paired_difference, too_few
+from .metrics import auroc, observed
 
 # %% ../nbs/34_scoreboard.ipynb #f2694a4f
 def average_table(
@@ -37,39 +37,32 @@ def same_images(
             raise BadInput(f"{name} and {other} differ in images or findings; restrict both to what they share, in one order")
     return tables
 
-# %% ../nbs/34_scoreboard.ipynb #f313f92c
-def _samples(labels, tables, groups, n_boot, seed):
-    "Estimates (entrants, findings + 1) and samples (entrants, findings + 1, n_boot) of the AUROC; the mean last."
-    values = [t.drop(columns="Image Index").to_numpy() for t in tables.values()]
-    metrics = [auroc(labels[:, i], v[:, i]) for v in values for i in range(labels.shape[1])]
-    estimate = np.array([observed(m)[0] for m in metrics]).reshape(len(tables), -1)
-    samples = np.vstack(Bootstrap(len(labels), groups, n_boot, seed).run(metrics)).reshape(len(tables), labels.shape[1], -1)
-    defined = ~np.isnan(estimate[0])
-    return tuple(np.concatenate([a, a[:, defined].mean(1, keepdims=True)], axis=1) for a in (estimate, samples))
+# %% ../nbs/34_scoreboard.ipynb #99734328
+def _areas(labels, tables, groups) -> dict[str, list[Area]]:
+    "The AUROCs of every entrant, finding by finding."
+    return {name: [area(labels[:, i], t[f].to_numpy(), groups) for i, f in enumerate(t.columns.drop("Image Index"))] for name, t in tables.items()}
 
 def score_entrants(
     labels: np.ndarray, # 0/1, shape (images, findings)
     tables: Mapping[str, pd.DataFrame], # Name -> predictions of those images and findings
     groups: np.ndarray, # Patient of each image
-    *,
-    n_boot: int=2000, # Samples
-    seed: int=0, # Of the bootstrap
 ) -> tuple[pd.DataFrame, pd.DataFrame]: # entrant, finding, positives, auroc, low, high; and first, second, difference, low, high, p, p_adjusted
-    "AUROC of every entrant for every finding and the mean, and every pair's difference of means."
-    same_images(tables)
-    estimate, samples = _samples(labels, tables, groups, n_boot, seed)
-    names, findings = list(tables), [*next(iter(tables.values())).columns[1:], "mean"]
-    spread = interval(samples.reshape(-1, samples.shape[-1]))
-    each = pd.DataFrame(dict(entrant=np.repeat(names, len(findings)), finding=findings*len(names),
-                             positives=pd.array([*labels.sum(0, dtype=int), pd.NA]*len(names), "Int64"), auroc=estimate.ravel(), low=spread.low, high=spread.high))
-    at = np.array(list(combinations(range(len(names)), 2)))
-    gap, drawn = estimate[at[:, 0], -1]-estimate[at[:, 1], -1], samples[at[:, 0], -1]-samples[at[:, 1], -1]
-    ends = interval(drawn)
-    pairs = pd.DataFrame(dict(first=[names[i] for i in at[:, 0]], second=[names[j] for j in at[:, 1]], difference=gap, low=ends.low, high=ends.high,
-                              p=p_value(gap, drawn, np.full(len(at), len(np.unique(groups))))))
-    return each, pairs.assign(p_adjusted=holm(pairs.p))
+    "AUROC of every entrant for every finding and the mean, and every pair's difference of means; raises `BadInput`."
+    findings, areas, rows, pairs = list(next(iter(same_images(tables).values())).columns[1:]), _areas(labels, tables, groups), [], []
+    kept = [i for i, a in enumerate(next(iter(areas.values()))) if not too_few(a)]
+    if not kept: raise BadInput("no finding has positives and negatives of enough patients; give more images")
+    for name, each in areas.items():
+        ends = [area_interval(a) if i in kept else (np.nan, np.nan) for i, a in enumerate(each)]
+        rows += [(name, f, a.positives, a.value, *e) for f, a, e in zip(findings, each, ends)]
+        rows.append((name, "mean", None, np.mean([each[i].value for i in kept]), *area_interval(*(each[i] for i in kept))))
+    for one, two in combinations(areas, 2):
+        gap = paired_difference(*([areas[n][i] for i in kept] for n in (one, two)))
+        pairs.append((one, two, gap.value, gap.low, gap.high, gap.p))
+    each = pd.DataFrame(rows, columns=["entrant", "finding", "positives", "auroc", "low", "high"]).astype({"positives": "Int64"})
+    between = pd.DataFrame(pairs, columns=["first", "second", "difference", "low", "high", "p"])
+    return each, between.assign(p_adjusted=holm(between.p.to_numpy()))
 
-# %% ../nbs/34_scoreboard.ipynb #4b40fe91
+# %% ../nbs/34_scoreboard.ipynb #5b5fa80a
 COVERS = ("The intervals cover other patients of the same kind. They do not cover another training run: two seeds of one recipe can differ "
           "by more than their interval allows. A difference of networks is not yet a difference of recipes.")
 
@@ -77,17 +70,18 @@ def spread_table(
     labels: np.ndarray, # 0/1, shape (images, findings)
     tables: Mapping[str, pd.DataFrame], # Seed -> predictions of one recipe, of those images and findings
     groups: np.ndarray, # Patient of each image
-    *,
-    n_boot: int=2000, # Samples
-    seed: int=0, # Of the bootstrap
-) -> pd.DataFrame: # finding, mean (over seeds), sd_training (between seeds), sd_patients (bootstrap, mean of the seeds), sd_both, low, high
-    "Both spreads of one recipe: between seeds, and between samples of patients; low to high holds both."
-    same_images(tables)
-    estimate, samples = _samples(labels, tables, groups, n_boot, seed)
-    training, patients = estimate.std(0, ddof=1), np.nanstd(samples, axis=2, ddof=1).mean(0)
-    both, mean = np.hypot(training, patients), estimate.mean(0)
-    return pd.DataFrame(dict(finding=[*next(iter(tables.values())).columns[1:], "mean"], mean=mean, sd_training=training, sd_patients=patients,
-                             sd_both=both, low=mean-1.96*both, high=mean+1.96*both))
+) -> pd.DataFrame: # finding, mean (over seeds), sd_training (between seeds), sd_patients (DeLong's, mean of the seeds), sd_both, low, high
+    "Both spreads of one recipe: between seeds, and between patients; low to high holds both."
+    findings, areas = list(next(iter(same_images(tables).values())).columns[1:]), _areas(labels, tables, groups)
+    def spread(at):
+        values = [np.mean([each[i].value for i in at]) for each in areas.values()]
+        moves = [np.mean([each[i].moves for i in at], axis=0) for each in areas.values()]
+        training, patients = np.std(values, ddof=1), np.mean([np.sqrt(m@m) for m in moves])
+        both = np.hypot(training, patients)
+        return np.mean(values), training, patients, both, np.mean(values)-1.96*both, np.mean(values)+1.96*both
+    kept = [i for i, a in enumerate(next(iter(areas.values()))) if not too_few(a)]
+    rows = [(f, *spread([i])) for i, f in enumerate(findings)] + [("mean", *spread(kept))]
+    return pd.DataFrame(rows, columns=["finding", "mean", "sd_training", "sd_patients", "sd_both", "low", "high"])
 
 # %% ../nbs/34_scoreboard.ipynb #70761bee
 def random_draws(

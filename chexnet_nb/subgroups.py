@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MEASURES', 'cells_of', 'subgroup_table', 'gaps_shown', 'gap_notes', 'successive', 'concordance', 'retest_table']
 
-# %% ../nbs/31_subgroups.ipynb #c2d9d0a2
+# %% ../nbs/31_subgroups.ipynb #221807fd
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -14,10 +14,11 @@ import pandas as pd
 from scipy import sparse
 
 from .core import BadInput, some
+from .agreement import cohen_kappa
+from .intervals import FEW, area, area_interval, holm, unpaired_difference
 from .labels import NO_FINDING
-from .metrics import Bootstrap, Statistic, auroc, interval, observed, ratio
-from .radiologists import FEW, cohen_kappa
-from .strata import bands, holm, p_value, part
+from .metrics import Bootstrap, Statistic, interval, observed, ratio
+from .strata import bands, p_value
 
 # %% ../nbs/31_subgroups.ipynb #a7e6f709
 def cells_of(
@@ -40,30 +41,37 @@ def cells_of(
         cells |= {(" × ".join(names), band): (text == band).to_numpy() for band in sorted(text.unique())}
     return cells
 
-# %% ../nbs/31_subgroups.ipynb #f34789e1
+# %% ../nbs/31_subgroups.ipynb #acdf5df2
 MEASURES = ("auroc", "sensitivity", "specificity", "calibration")
 
-def _statistics(y, p, calls, inside):
-    "The statistics of one part of the images: MEASURES for each finding, then under- and overdiagnosis."
-    m = inside[:, None].astype(float)
-    sick, called = y.any(1), calls.any(1)
-    return [*(part(lambda at, i=i: auroc(y[at, i], p[at, i]), inside) for i in range(y.shape[1])),
-            ratio(m*y*calls, m*y), ratio(m*(1-y)*(1-calls), m*(1-y)), ratio(m*(p-y), m+0*y),
+def _shares(y, p, calls, inside):
+    "The shares of one part of the images: sensitivity, specificity, calibration for each finding, then under- and overdiagnosis."
+    m, sick, called = inside[:, None].astype(float), y.any(1), calls.any(1)
+    return [ratio(m*y*calls, m*y), ratio(m*(1-y)*(1-calls), m*(1-y)), ratio(m*(p-y), m+0*y),
             ratio(inside*sick*~called, inside*sick), ratio(inside*~sick*called, inside*~sick)]
 
 def _names(findings): return [(f, m) for m in MEASURES for f in findings] + [(NO_FINDING, "underdiagnosis"), (NO_FINDING, "overdiagnosis")]
 
-# %% ../nbs/31_subgroups.ipynb #0755be2a
+# %% ../nbs/31_subgroups.ipynb #ed241030
 def _patients(mask, groups): return len(np.unique(groups[mask]))
 
 def _rests_on(y, inside, groups):
-    "Patients that each statistic of a part rests on, in the order of `_names`: of the smaller class, of the positives, of the negatives, all."
+    "Patients that each number rests on, in the order of `_names`: of the smaller class, of the positives, of the negatives, all."
     pos, neg = (np.array([_patients(inside & (y[:, i] == side), groups) for i in range(y.shape[1])]) for side in (1, 0))
     sick = y.any(1)
     return np.concatenate([np.minimum(pos, neg), pos, neg, np.full(y.shape[1], _patients(inside, groups)),
                            [_patients(inside & sick, groups), _patients(inside & ~sick, groups)]])
 
-# %% ../nbs/31_subgroups.ipynb #e95ec660
+def _areas(y, p, inside, groups):
+    "For each finding AUROC inside, low, high, AUROC outside, gap, low, high, p."
+    rows = []
+    for i in range(y.shape[1]):
+        own, rest = (area(y[:, i], p[:, i], groups, side) for side in (inside, ~inside))
+        gap = unpaired_difference([own], [rest])
+        rows.append((own.value, *area_interval(own), rest.value, *gap[:3], gap.p))
+    return np.array(rows, float)
+
+# %% ../nbs/31_subgroups.ipynb #2848dc48
 def subgroup_table(
     labels: np.ndarray, # 0/1, shape (images, findings)
     predictions: pd.DataFrame, # Image Index, then a column a finding
@@ -73,37 +81,41 @@ def subgroup_table(
     *,
     n_boot: int=1000, # Samples
     seed: int=0, # Of the bootstrap
-) -> pd.DataFrame: # by, cell, finding, measure, images, positives, patients, value, low, high, rest, gap, gap_low, gap_high, small, p, p_adjusted
+) -> pd.DataFrame: # A row a cell, finding and measure: value, low, high, rest, gap, gap_low, gap_high, small, p, p_adjusted
     "Every measure in every subgroup, and its gap to all other images; small: too few patients to say anything, so not tested."
-    groups, findings = np.asarray(groups), list(predictions.columns.drop("Image Index"))
+    groups, findings = pd.factorize(np.asarray(groups))[0], list(predictions.columns.drop("Image Index"))
     y, p = np.asarray(labels, float), predictions[findings].to_numpy()
     calls, sides = (p >= thresholds).astype(float), [s for m in cells.values() for s in (m, ~m)]
-    statistics = [_statistics(y, p, calls, side) for side in sides]
-    flat = iter(Bootstrap(len(y), groups, n_boot, seed).run([s for part_of in statistics for s in part_of]))
-    samples = [np.vstack([next(flat) for _ in part_of]) for part_of in statistics]
-    values = [np.concatenate([observed(s) for s in part_of]) for part_of in statistics]
+    shares = [_shares(y, p, calls, side) for side in sides]
+    flat = iter(Bootstrap(len(y), groups, n_boot, seed).run([s for part in shares for s in part]))
+    samples = [np.vstack([next(flat) for _ in part]) for part in shares]
+    values = [np.concatenate([observed(s) for s in part]) for part in shares]
     parts, seen = [], set()
     for k, ((by, cell), inside) in enumerate(cells.items()):
         rests_on = np.minimum(_rests_on(y, inside, groups), _rests_on(y, ~inside, groups))
-        parts.append(_cell_rows(findings, y, inside, values[2*k:2*k+2], samples[2*k:2*k+2], rests_on, tested=(~inside).tobytes() not in seen)
+        numbers = np.vstack([_areas(y, p, inside, groups), _share_rows(values[2*k:2*k+2], samples[2*k:2*k+2], rests_on[len(findings):])])
+        parts.append(_cell_rows(findings, y, inside, numbers, rests_on, tested=(~inside).tobytes() not in seen)
                      .assign(by=by, cell=cell, patients=_patients(inside, groups)))
         seen.add(inside.tobytes())
     table = pd.concat(parts, ignore_index=True)
-    return table.assign(p_adjusted=holm(table.p))[["by", "cell", *table.columns.drop(["by", "cell", "p"]), "p", "p_adjusted"]]
+    return table.assign(p_adjusted=holm(table.p.to_numpy()))[["by", "cell", *table.columns.drop(["by", "cell", "p"]), "p", "p_adjusted"]]
 
-# %% ../nbs/31_subgroups.ipynb #70e4f43a
-def _cell_rows(findings, y, inside, values, samples, rests_on, tested):
+# %% ../nbs/31_subgroups.ipynb #7c09e4fb
+def _share_rows(values, samples, rests_on):
+    "The same columns as `_areas`, for shares; values and samples are those inside and those outside."
+    own, gap, difference = interval(samples[0]), interval(samples[0]-samples[1]), values[0]-values[1]
+    p = p_value(difference, samples[0]-samples[1], rests_on)
+    return np.column_stack([values[0], own.low, own.high, values[1], difference, gap.low, gap.high, p])
+
+def _cell_rows(findings, y, inside, numbers, rests_on, tested):
     "Rows of one subgroup; of two that are each other's rest only the first is tested."
-    own, gap = interval(samples[0]), interval(samples[0]-samples[1])
     rows = pd.DataFrame(_names(findings), columns=["finding", "measure"]).assign(images=int(inside.sum()))
     positives = dict(zip(findings, y[inside].sum(0).astype(int))) | {NO_FINDING: int((~y[inside].any(1)).sum())}
-    difference = values[0]-values[1]
-    rows = rows.assign(positives=rows.finding.map(positives), value=values[0], low=own.low, high=own.high, rest=values[1],
-                       gap=difference, gap_low=gap.low, gap_high=gap.high, small=rests_on < FEW)
-    rows.loc[rows.value.isna(), ["low", "high"]] = np.nan
-    rows.loc[rows.gap.isna(), ["gap_low", "gap_high"]] = np.nan
-    p = p_value(difference, samples[0]-samples[1], rests_on)
-    return rows.assign(p=np.where(rows.small | (not tested), np.nan, p))
+    rows["positives"] = rows.finding.map(positives)
+    columns = ["value", "low", "high", "rest", "gap", "gap_low", "gap_high"]
+    rows[columns], rows["small"] = numbers[:, :-1], rests_on < FEW
+    rows.loc[rows.small, ["low", "high", "gap_low", "gap_high"]] = np.nan
+    return rows.assign(p=np.where(rows.small | (not tested), np.nan, numbers[:, -1]))
 
 # %% ../nbs/31_subgroups.ipynb #5a66bfce
 def gaps_shown(
