@@ -17,8 +17,9 @@ from matplotlib.patches import Rectangle
 
 from .figures import BLUE, GREEN, GREY, ORANGE, _labelled, _new_axes
 
-# %% ../nbs/35_audit_figures.ipynb #8230af2f
-_MARKS = ((GREY, "s"), (BLUE, "o"), (ORANGE, "D"), (GREEN, "^"), ("#CC79A7", "v"), ("#56B4E9", "P"), ("#8a6d00", "X"), ("black", "*"))
+# %% ../nbs/35_audit_figures.ipynb #13974037
+_MARKS = ((GREY, "s"), (BLUE, "o"), (ORANGE, "D"), (GREEN, "^"), ("#CC79A7", "v"), ("#56B4E9", "P"), ("#8a6d00", "X"),
+          ("black", "*"))
 
 def plot_layers(
     table: pd.DataFrame, # Index: names of the rows; a column an estimate, its name for the legend

@@ -6,7 +6,7 @@
 __all__ = ['NAMED_FROM', 'design', 'fit_logistic', 'patient_folds', 'cross_fitted', 'metadata_scores', 'floor_table',
            'beside_floor', 'within_table', 'matched_sample', 'matched_table']
 
-# %% ../nbs/30_confounders.ipynb #b4538567
+# %% ../nbs/30_confounders.ipynb #c1a20661
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,15 +14,16 @@ import pandas as pd
 
 from .core import BadInput
 from .intervals import Area, area, area_interval, holm, paired_difference, too_few
-from .metrics import Bootstrap, auroc, auroc_table, interval, observed
+from .metrics import Bootstrap, auroc, auroc_table, interval, observed, ratio
 from .strata import bands, p_value, within
 
-# %% ../nbs/30_confounders.ipynb #e4ff3f06
+# %% ../nbs/30_confounders.ipynb #4fae9c85
 _BANDS = 12
 
 def _fine(values):
     "The band of each value, from 0 on; missing values are a band of their own."
-    if pd.api.types.is_numeric_dtype(values) and values.nunique() > _BANDS: return pd.qcut(values, _BANDS, labels=False, duplicates="drop").fillna(-1)
+    if pd.api.types.is_numeric_dtype(values) and values.nunique() > _BANDS: return pd.qcut(values, _BANDS, labels=False,
+                                                                                           duplicates="drop").fillna(-1)
     text = values.astype(str)
     return pd.Series(pd.factorize(text.where(text.isin(text.value_counts().index[:_BANDS]), "other"))[0], values.index)
 
@@ -61,7 +62,7 @@ def fit_logistic(
         if gained < 1e-8*max(1, abs(now)): break
     return beta
 
-# %% ../nbs/30_confounders.ipynb #69fe6202
+# %% ../nbs/30_confounders.ipynb #d6af3454
 def patient_folds(
     groups: np.ndarray, # Patient of each image, shape (images,)
     folds: int=5, # How many
@@ -70,12 +71,14 @@ def patient_folds(
     "Whole patients dealt into folds; raises `BadInput` for fewer patients than folds."
     who = pd.factorize(np.asarray(groups))[0]
     patients = who.max(initial=-1)+1
-    if patients < folds: raise BadInput(f"{patients} patients cannot be dealt into {folds} folds; give images of {folds} patients or more")
+    if patients < folds: raise BadInput(f"{patients} patients cannot be dealt into {folds} folds; give images of {folds} "
+                                        "patients or more")
     return (np.random.default_rng(seed).permutation(patients) % folds)[who]
 
 def _distinct(x):
     "The distinct rows, and which of them each row is; told apart by one random weighting, which takes a sort of one column."
-    _, first, at = np.unique(np.round(x @ np.random.default_rng(0).random(x.shape[1]), 10), return_index=True, return_inverse=True)
+    _, first, at = np.unique(np.round(x @ np.random.default_rng(0).random(x.shape[1]), 10), return_index=True,
+                             return_inverse=True)
     return x[first], at.ravel()
 
 def cross_fitted(
@@ -83,7 +86,7 @@ def cross_fitted(
     labels: np.ndarray, # 0/1, shape (images, findings)
     fold: np.ndarray, # As `patient_folds` gives it
 ) -> np.ndarray: # In (0, 1), one half for an image like all others; shape (images, findings)
-    "Scores of logistic regressions on patients that they have not seen; one half where the others have no positive, or no negative."
+    "Scores of logistic regressions on patients that they have not seen; one half where nothing could be learned."
     rows, at = _distinct(x)
     scores = np.zeros(labels.shape)
     for f in np.unique(fold):
@@ -128,7 +131,7 @@ def floor_table(
     table = pd.concat([t.astype({"positives": "Int64"}) for t in tables], ignore_index=True)
     return table[["variables", "finding", "images", "positives", "auroc", "low", "high"]]
 
-# %% ../nbs/30_confounders.ipynb #1d69ac04
+# %% ../nbs/30_confounders.ipynb #696047cf
 def _log_odds(p): return np.log(np.clip(p, 1e-7, 1-1e-7)/(1-np.clip(p, 1e-7, 1-1e-7)))
 
 def beside_floor(
@@ -138,17 +141,19 @@ def beside_floor(
     groups: np.ndarray, # Patient of each image
     *,
     seed: int=0, # Of the folds
-) -> pd.DataFrame: # finding, images, positives, then floor, network, both, above (network − floor), added (both − network), each with _low, _high
+) -> pd.DataFrame: # finding, images, positives; floor, network, both, above (the floor), added (to the network), with ends
     "The network against the metadata-only model and against the two together, on the same patients; last row `mean`."
     findings, fold = list(predictions.columns.drop("Image Index")), patient_folds(groups, seed=seed)
     pair = [_log_odds(t[findings].to_numpy()) for t in (floor, predictions)]
-    both = [cross_fitted(np.column_stack([np.ones(len(labels)), pair[0][:, i], pair[1][:, i]]), labels[:, [i]], fold) for i in range(len(findings))]
+    both = [cross_fitted(np.column_stack([np.ones(len(labels)), pair[0][:, i], pair[1][:, i]]), labels[:, [i]], fold)
+            for i in range(len(findings))]
     areas = [[area(labels[:, i], s[:, i], groups) for i in range(len(findings))] for s in (*pair, np.hstack(both))]
-    table = pd.DataFrame(dict(finding=[*findings, "mean"], images=len(labels), positives=pd.array([*labels.sum(0, dtype=int), pd.NA], "Int64")))
+    table = pd.DataFrame(dict(finding=[*findings, "mean"], images=len(labels),
+                              positives=pd.array([*labels.sum(0, dtype=int), pd.NA], "Int64")))
     those = [*([i] for i in range(len(findings))), [i for i, a in enumerate(areas[1]) if not too_few(a)]]
     return table.join(pd.DataFrame([_beside(*([a[i] for i in at] for a in areas)) for at in those]))
 
-# %% ../nbs/30_confounders.ipynb #13b505ab
+# %% ../nbs/30_confounders.ipynb #ebb9dfa6
 def _ends(name, value, low, high): return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 def _beside(floor: list[Area], network: list[Area], both: list[Area]):
@@ -156,14 +161,16 @@ def _beside(floor: list[Area], network: list[Area], both: list[Area]):
     if not floor or too_few(network[0]):
         values = [np.mean([a.value for a in part]) if part else np.nan for part in (floor, network, both)]
         values += [values[1]-values[0], values[2]-values[1]]
-        return {k: v for name, value in zip(("floor", "network", "both", "above", "added"), values) for k, v in _ends(name, value, np.nan, np.nan).items()}
+        return {k: v for name, value in zip(("floor", "network", "both", "above", "added"), values) for k,
+                v in _ends(name, value, np.nan, np.nan).items()}
     row = {}
     for name, part in (("floor", floor), ("network", network), ("both", both)):
         row |= _ends(name, np.mean([a.value for a in part]), *area_interval(*part))
-    for name, gap in (("above", paired_difference(network, floor)), ("added", paired_difference(both, network))): row |= _ends(name, gap.value, gap.low, gap.high)
+    for name, gap in (("above", paired_difference(network, floor)),
+                      ("added", paired_difference(both, network))): row |= _ends(name, gap.value, gap.low, gap.high)
     return row
 
-# %% ../nbs/30_confounders.ipynb #11bd5b4d
+# %% ../nbs/30_confounders.ipynb #ad27ae80
 NAMED_FROM = .01 # Drop of AUROC below which nothing is named
 
 def _commoner(y, stratum):
@@ -179,36 +186,63 @@ def within_table(
     *,
     n_boot: int=2000, # Samples
     seed: int=0, # Of the bootstrap
-) -> pd.DataFrame: # A row a variable, finding and stratum (`all`, `within`, then each); at `within` also drop, follows, p, p_adjusted, named
+) -> pd.DataFrame: # A row a variable, finding and stratum; `all` and `within` first, where drop, follows, p and named stand
     "AUROC over all images, within strata, and in each stratum; and which scores follow which variable."
     findings, strata = list(predictions.columns.drop("Image Index")), bands(known)
     whole = [auroc(labels[:, i], predictions[f].to_numpy()) for i, f in enumerate(findings)]
     asked = [(v, i) for v in strata for i in range(len(findings))]
     inner = [within(labels[:, i], predictions[findings[i]].to_numpy(), strata[v].to_numpy()) for v, i in asked]
-    follow = [within(_commoner(labels[:, i], strata[v].to_numpy()), predictions[findings[i]].to_numpy(), labels[:, i]) for v, i in asked]
-    samples = Bootstrap(len(labels), groups, n_boot, seed).run([*whole, *inner, *follow])
+    follow = [within(_commoner(labels[:, i], strata[v].to_numpy()), predictions[findings[i]].to_numpy(), labels[:, i]) for v,
+              i in asked]
+    commoner = {v: _commoner_shares(labels, strata[v].to_numpy()) for v in strata}
+    samples = Bootstrap(len(labels), groups, n_boot, seed).run([*whole, *inner, *follow,
+                                                                *(s for part in commoner.values() for s in part)])
+    flat = iter(samples[len(whole)+2*len(asked):])
+    p_label = {v: _label_p(labels, strata[v].to_numpy(), part, [next(flat) for _ in part], groups) for v,
+               part in commoner.items()}
     parts, n = [], len(findings)
     for k, (v, i) in enumerate(asked):
         values = [observed(whole[i])[0], observed(inner[k])[0], observed(follow[k])[0]]
         drawn = np.stack([samples[i][0], samples[n+k][0], samples[n+len(asked)+k][0]])
-        rows = _strata_rows(labels[:, i], predictions[findings[i]].to_numpy(), strata[v].to_numpy(), values, drawn, np.asarray(groups))
+        rows = _strata_rows(labels[:, i], predictions[findings[i]].to_numpy(), strata[v].to_numpy(), values, drawn,
+                            np.asarray(groups))
+        rows.loc[1, "p"] = max(rows.p[1], p_label[v][i])
         parts.append(rows.assign(variable=v, finding=findings[i]))
     table = pd.concat(parts, ignore_index=True)
     table = table[["variable", "finding", *table.columns.drop(["variable", "finding"])]]
-    return table.assign(p_adjusted=holm(table.p.to_numpy())).assign(named=lambda t: (t["drop"] >= NAMED_FROM) & (t.p_adjusted < .05))
+    table["p_adjusted"] = holm(table.p.to_numpy())
+    return table.assign(named=(table["drop"] >= NAMED_FROM) & (table.p_adjusted < .05))
 
-# %% ../nbs/30_confounders.ipynb #d625a2dc
+# %% ../nbs/30_confounders.ipynb #bb98b758
+def _commoner_shares(labels, stratum):
+    "For each stratum the share of positives in it, then the share in the others, for every finding."
+    y, inside = np.asarray(labels, float), [(stratum == s).astype(float)[:, None] for s in np.unique(stratum.astype(str))]
+    return [ratio(np.hstack([m*y, (1-m)*y]), np.hstack([m+0*y, 1-m+0*y])) for m in inside]
+
+def _label_p(labels, stratum, statistics, samples, groups):
+    "For every finding the p-value of being commoner in one stratum than in the others."
+    k, p = labels.shape[1], []
+    ill = np.array([len(np.unique(np.asarray(groups)[y == 1])) for y in labels.T])
+    for statistic, sample, name in zip(statistics, samples, np.unique(stratum.astype(str))):
+        there = [len(np.unique(np.asarray(groups)[side])) for side in (stratum == name, stratum != name)]
+        value = observed(statistic)
+        p.append(p_value(value[:k]-value[k:], sample[:k]-sample[k:], np.minimum(ill, min(there))))
+    return np.array([np.nanmin(q) if not np.isnan(q := holm(each)).all() else np.nan for each in np.array(p).T])
+
+# %% ../nbs/30_confounders.ipynb #1ab972c3
 def _strata_rows(y, scores, stratum, values, samples, groups):
     "Rows of `within_table` for one variable and finding; values and samples are of all, within, follows."
     names, commoner = np.unique(stratum.astype(str)), _commoner(y, stratum)
     masks = [np.ones(len(y), bool)]*2 + [stratum == n for n in names]
     areas = [area(y, scores, groups, m) for m in masks]
     ends = [area_interval(a) if not too_few(a) else (np.nan, np.nan) for a in areas]
-    rows = pd.DataFrame(dict(stratum=["all", "within", *names], images=[m.sum() for m in masks], positives=[a.positives for a in areas],
+    rows = pd.DataFrame(dict(stratum=["all", "within", *names], images=[m.sum() for m in masks],
+                             positives=[a.positives for a in areas],
                              auroc=[a.value for a in areas], low=[e[0] for e in ends], high=[e[1] for e in ends]))
     rests_on = min(len(np.unique(groups[commoner == side])) for side in (True, False))
     rows.loc[1, ["auroc", "low", "high"]] = [values[1], *interval(samples[1:2])[["low", "high"]].to_numpy()[0]]
-    rows.loc[1, ["drop", "drop_low", "drop_high"]] = [values[0]-values[1], *interval(samples[:1]-samples[1:2])[["low", "high"]].to_numpy()[0]]
+    rows.loc[1, ["drop", "drop_low", "drop_high"]] = [values[0]-values[1],
+                                                      *interval(samples[:1]-samples[1:2])[["low", "high"]].to_numpy()[0]]
     rows.loc[1, ["follows", "p"]] = [values[2], p_value(np.array([values[2]-.5]), samples[2:], np.array([rests_on]))[0]]
     return rows
 
@@ -229,7 +263,7 @@ def matched_sample(
         drawn += [pos[:take], neg[:take*ratio]]
     return np.sort(np.concatenate(drawn)) if drawn else np.array([], int)
 
-# %% ../nbs/30_confounders.ipynb #648e1eb5
+# %% ../nbs/30_confounders.ipynb #662f081f
 def matched_table(
     labels: np.ndarray, # 0/1, shape (images, findings)
     predictions: pd.DataFrame, # Image Index, then a column a finding
@@ -240,15 +274,19 @@ def matched_table(
     ratio: int=3, # Negatives for each positive
     seed: int=0, # Of the draw
 ) -> pd.DataFrame: # finding, positives, matched (positives kept), images, all, auroc, low, high, drop, drop_low, drop_high
-    "AUROC on all images and on matched ones, with the difference on the same patients; raises `BadInput` for a variable that is not known."
-    if lacking := [v for v in on if v not in known]: raise BadInput(f"cannot match on {', '.join(lacking)}: known are {', '.join(known)}")
+    "AUROC on all images and on matched ones, and the difference; raises `BadInput` for a variable that is not known."
+    if lacking := [v for v in on if v not in known]: raise BadInput(f"cannot match on {', '.join(lacking)}: known are "
+                                                                    f"{', '.join(known)}")
     findings, strata = list(predictions.columns.drop("Image Index")), bands(known)[list(on)]
     inside = np.zeros((len(findings), len(labels)), bool)
     for i in range(len(findings)): inside[i, matched_sample(labels[:, i], strata, ratio=ratio, seed=seed)] = True
     rows = []
     for i, f in enumerate(findings):
-        all_of, kept = (area(labels[:, i], predictions[f].to_numpy(), groups, m) for m in (np.ones(len(labels), bool), inside[i]))
+        all_of, kept = (area(labels[:, i], predictions[f].to_numpy(), groups, m)
+                        for m in (np.ones(len(labels), bool), inside[i]))
         gap, few = paired_difference([all_of], [kept]), too_few(kept)
         ends = (np.nan,)*4 if few else (*area_interval(kept), gap.low, gap.high)
-        rows.append((f, all_of.positives, kept.positives, int(inside[i].sum()), all_of.value, kept.value, *ends[:2], gap.value, *ends[2:]))
-    return pd.DataFrame(rows, columns=["finding", "positives", "matched", "images", "all", "auroc", "low", "high", "drop", "drop_low", "drop_high"])
+        rows.append((f, all_of.positives, kept.positives, int(inside[i].sum()), all_of.value, kept.value, *ends[:2], gap.value,
+                     *ends[2:]))
+    return pd.DataFrame(rows, columns=["finding", "positives", "matched", "images", "all", "auroc", "low", "high", "drop",
+                                       "drop_low", "drop_high"])

@@ -23,7 +23,7 @@ from .metrics import Bootstrap, interval, observed
 from .protocols import majority
 from .radiologists import JUDGED, NOT_JUDGED, read_readers
 
-# %% ../nbs/29_experts.ipynb #39f50314
+# %% ../nbs/29_experts.ipynb #4c4529cd
 _IMAGE = ("imageindex", "imageid", "image", "path")
 
 def _verdict_columns(table):
@@ -38,14 +38,16 @@ def read_experts(
     called: dict|None=None, # Column -> the finding's name, where the column does not say it
 ) -> pd.DataFrame: # Image Index, then a column a finding: 1, 0, NaN for not judged; `.attrs["notes"]`
     "A table of experts' verdicts, checked. Raises `BadInput`."
-    table = read_table(path, "a table of verdicts is a CSV with an image column and YES or NO a finding", dtype=str, keep_default_na=False)
+    table = read_table(path, "a table of verdicts is a CSV with an image column and YES or NO a finding", dtype=str,
+                       keep_default_na=False)
     image = next((c for c in table.columns if name_key(c) in _IMAGE), None)
     if image is None: raise BadInput(f"{path}: no column for the image; found {some(table.columns, 20)}; name it Image Index")
     named = {name_key(c): c for c in table.columns}
     if lacking := [f for f in findings or () if name_key(f) not in named]:
         raise BadInput(f"{path}: no column {some(lacking, 14)}; found {some(table.columns, 30)}; correct the name")
     wanted = [named[name_key(f)] for f in findings] if findings else [c for c in _verdict_columns(table) if c != image]
-    if not wanted: raise BadInput(f"{path}: no column of verdicts; found {some(table.columns, 20)}; write YES or NO, 1 or 0, a column a finding")
+    if not wanted: raise BadInput(f"{path}: no column of verdicts; found {some(table.columns, 20)}; write YES or NO, 1 or 0, a "
+                                  "column a finding")
     refuse_doubled(table[image], path)
     result = pd.DataFrame({"Image Index": table[image].str.strip()})
     for c in wanted: result[(called or {}).get(c, c)] = _verdict(table[c], path, table[image])
@@ -61,13 +63,14 @@ def _verdict(column, path, images):
                        "write YES or NO, 1 or 0; HEDGE or nothing for not judged")
     return said.map(JUDGED).astype(float)
 
-# %% ../nbs/29_experts.ipynb #6c7e9fd3
+# %% ../nbs/29_experts.ipynb #d19e7936
 GOOGLE_FINDINGS = ("Pneumothorax", "Airspace opacity", "Nodule or mass", "Fracture")
 
 def read_google() -> pd.DataFrame: # Image Index, then `GOOGLE_FINDINGS`: 1 or 0
     "Google's adjudicated labels of NIH images, from torchxrayvision; raises `BadInput` if it is not installed."
     table = read_experts(packaged_table("google2019_nih-chest-xray-labels.csv"), GOOGLE_FINDINGS)
-    table.attrs["notes"] = ["Google's adjudicated labels (Majkowska et al. 2020): images enriched for findings, most of them AP; no prevalence can be read off."]
+    table.attrs["notes"] = ["Google's adjudicated labels (Majkowska et al. 2020): images enriched for findings, most of them "
+                            "AP; no prevalence can be read off."]
     return table
 
 # %% ../nbs/29_experts.ipynb #6f56ea05
@@ -83,7 +86,7 @@ def read_majority(
     table.attrs["notes"] = [f"Majority of {said.reader.nunique()} readers; a tie is a no."]
     return table
 
-# %% ../nbs/29_experts.ipynb #2d5a397d
+# %% ../nbs/29_experts.ipynb #c0612e3b
 def read_normal(
     path: str|Path, # Text: an image a line, then 0 (normal) or 1 (abnormal)
 ) -> pd.DataFrame: # Image Index, Abnormal
@@ -91,44 +94,50 @@ def read_normal(
     if not Path(path).is_file(): raise BadInput(f"no such file: {path}; name a text file with an image and 0 or 1 a line")
     lines = [line.split() for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     if wrong := [i for i, words in enumerate(lines) if len(words) != 2 or words[1] not in ("0", "1")]:
-        raise BadInput(f"{path}: line {wrong[0]+1} is {' '.join(lines[wrong[0]])!r}; write an image, a space, and 0 (normal) or 1 (abnormal)")
+        raise BadInput(f"{path}: line {wrong[0]+1} is {' '.join(lines[wrong[0]])!r}; write an image, a space, and 0 (normal) "
+                       "or 1 (abnormal)")
     table = pd.DataFrame({"Image Index": [w[0] for w in lines], "Abnormal": [float(w[1]) for w in lines]})
     refuse_doubled(table["Image Index"], path)
     table.attrs["notes"] = []
     return table
 
-# %% ../nbs/29_experts.ipynb #203f4403
+# %% ../nbs/29_experts.ipynb #d7fd9385
 def read_rsna(
     mapping: str|Path, # RSNA's pneumonia-challenge-dataset-mappings_2018.json
     labels: str|Path|None=None, # stage_2_train_labels.csv, zipped or not; None for torchxrayvision's copy
-) -> tuple[pd.DataFrame, pd.DataFrame]: # Image Index and Pneumonia (1, 0); and boxes: Image Index, finding, x, y, w, h in pixels of 1024
+) -> tuple[pd.DataFrame, pd.DataFrame]: # Image Index, Pneumonia; and boxes, as `labels.read_boxes` gives them, in pixels of 1024
     "RSNA's reading of NIH images under NIH's names; raises `BadInput`."
     names = _rsna_names(mapping)
     if labels is None: labels = packaged_table("Data_Entry_2017_v2020.csv").with_name("kaggle_stage_2_train_labels.csv.zip")
     table = read_table(labels, "RSNA's labels have the columns patientId, x, y, width, height, Target")
     if lacking := [c for c in ("patientId", "x", "y", "width", "height", "Target") if c not in table]:
-        raise BadInput(f"{labels}: no column {', '.join(lacking)}; found {some(table.columns, 20)}; name RSNA's stage_2_train_labels.csv")
+        raise BadInput(f"{labels}: no column {', '.join(lacking)}; found {some(table.columns, 20)}; name RSNA's "
+                       "stage_2_train_labels.csv")
     table = table[table.patientId.isin(names)]
     if table.empty: raise BadInput(f"{mapping} names none of the images of {Path(labels).name}; name RSNA's mapping file")
     table = table.assign(**{"Image Index": table.patientId.map(names)})
     boxes = table[table.Target == 1].rename(columns={"width": "w", "height": "h"}).assign(finding="Pneumonia")
-    read = table.groupby("Image Index", as_index=False).Target.max().rename(columns={"Target": "Pneumonia"}).astype({"Pneumonia": float})
-    read.attrs["notes"] = [f"RSNA's reading: {len(read):,} of the {len(names):,} images of its mapping have labels; it calls opacities suspect of pneumonia."]
+    read = table.groupby("Image Index").Target.max().astype(float).rename("Pneumonia").reset_index()
+    read.attrs["notes"] = [f"RSNA's reading: {len(read):,} of the {len(names):,} images of its mapping have labels; it calls "
+                           "opacities suspect of pneumonia."]
     return read, boxes[["Image Index", "finding", "x", "y", "w", "h"]].reset_index(drop=True)
 
 def _rsna_names(mapping):
     "The challenge's name -> NIH's name."
     try: rows = json.loads(Path(mapping).read_text(encoding="utf-8"))
-    except OSError as e: raise BadInput(f"{mapping} cannot be read ({e.strerror}); fetch RSNA's pneumonia-challenge-dataset-mappings_2018.json") from None
-    except ValueError as e: raise BadInput(f"{mapping} is no JSON ({e}); fetch RSNA's pneumonia-challenge-dataset-mappings_2018.json") from None
+    except OSError as e: raise BadInput(f"{mapping} cannot be read ({e.strerror}); fetch RSNA's "
+                                        "pneumonia-challenge-dataset-mappings_2018.json") from None
+    except ValueError as e: raise BadInput(f"{mapping} is no JSON ({e}); fetch RSNA's "
+                                           "pneumonia-challenge-dataset-mappings_2018.json") from None
     if not isinstance(rows, list) or not all(isinstance(r, dict) and {"img_id", "subset_img_id"} <= set(r) for r in rows):
         raise BadInput(f"{mapping} is not a list of objects with img_id and subset_img_id; fetch RSNA's mapping file")
     names = pd.Series({r["subset_img_id"]: r["img_id"] for r in rows})
     refuse_doubled(names, mapping)
     return names.to_dict()
 
-# %% ../nbs/29_experts.ipynb #8cc0616d
-ANSWERS = {"Airspace opacity": ("Atelectasis", "Consolidation", "Edema", "Infiltration", "Pneumonia"), "Nodule or mass": ("Mass", "Nodule"),
+# %% ../nbs/29_experts.ipynb #5e90c9eb
+ANSWERS = {"Airspace opacity": ("Atelectasis", "Consolidation", "Edema", "Infiltration", "Pneumonia"),
+           "Nodule or mass": ("Mass", "Nodule"),
            "Fracture": (), "Abnormal": FINDINGS, "Pleural effusion": ("Effusion",), "Pulmonary edema": ("Edema",)}
 
 def answers_to(
@@ -146,7 +155,7 @@ def nih_answer(
     columns = [f for f in answers_to(finding) if f in table]
     return table[columns].max(axis=1).to_numpy(float) if columns else np.full(len(table), np.nan)
 
-# %% ../nbs/29_experts.ipynb #3d642549
+# %% ../nbs/29_experts.ipynb #e9626bfd
 def join_experts(
     experts: pd.DataFrame, # As the readers above give it
     table: pd.DataFrame, # Labels or predictions: Image Index and a column a finding
@@ -156,12 +165,13 @@ def join_experts(
     "Experts beside labels or predictions; raises `BadInput` if they share no image."
     both = experts["Image Index"].isin(table["Image Index"])
     if not both.any():
-        raise BadInput(f"{source}: none of its {len(experts):,} images ({some(experts['Image Index'], 2)}) is among the {len(table):,} "
+        raise BadInput(f"{source}: none of its {len(experts):,} images ({some(experts['Image Index'], 2)}) is among the "
+                       f"{len(table):,} "
                        f"{other} ones ({some(table['Image Index'], 2)}); name a table of those images")
     kept = experts[both].reset_index(drop=True)
     return kept, table.set_index("Image Index").loc[kept["Image Index"]].reset_index()
 
-# %% ../nbs/29_experts.ipynb #084f5b85
+# %% ../nbs/29_experts.ipynb #a8dfc23a
 RATES = ("sensitivity", "specificity", "ppv", "kappa")
 
 def label_noise(
@@ -181,15 +191,17 @@ def label_noise(
     rows = []
     for i, f in enumerate(findings):
         yes, no = judged[:, i] & t[:, i], judged[:, i] & ~t[:, i]
-        row = dict(finding=f, images=int(judged[:, i].sum()), experts=int(yes.sum()), nih=int(y[:, i].sum()), both=int((yes & y[:, i]).sum()))
+        row = dict(finding=f, images=int(judged[:, i].sum()), experts=int(yes.sum()), nih=int(y[:, i].sum()),
+                   both=int((yes & y[:, i]).sum()))
         for name, hits, among in (("sensitivity", y[:, i], yes), ("specificity", ~y[:, i], no), ("ppv", t[:, i], y[:, i])):
             row[name] = hits[among].mean() if among.any() else np.nan
             row[f"{name}_low"], row[f"{name}_high"] = share_interval(hits, among, groups)
         value = observed(kappa)[i]
-        rows.append(row | dict(kappa=value, kappa_low=np.nan if np.isnan(value) else spread.low[i], kappa_high=np.nan if np.isnan(value) else spread.high[i]))
+        rows.append(row | dict(kappa=value, kappa_low=np.nan if np.isnan(value) else spread.low[i],
+                               kappa_high=np.nan if np.isnan(value) else spread.high[i]))
     return pd.DataFrame(rows)
 
-# %% ../nbs/29_experts.ipynb #23f11608
+# %% ../nbs/29_experts.ipynb #3bb780af
 def ppv_at(
     sensitivity: float, # In [0, 1]
     specificity: float, # In [0, 1]
@@ -206,9 +218,10 @@ def ppv_table(
 ) -> pd.DataFrame: # finding, sample (its PPV, at the sample's share of positives), then a column a prevalence
     "The PPV that the same sensitivity and specificity would have elsewhere."
     at = [ppv_at(a, b, prevalence) for a, b in noise[["sensitivity", "specificity"]].to_numpy()]
-    return pd.concat([noise[["finding"]].assign(sample=noise.ppv), pd.DataFrame(at, columns=[f"{p:.0%}" for p in prevalence])], axis=1)
+    return pd.concat([noise[["finding"]].assign(sample=noise.ppv), pd.DataFrame(at, columns=[f"{p:.0%}" for p in prevalence])],
+                     axis=1)
 
-# %% ../nbs/29_experts.ipynb #586cd9e8
+# %% ../nbs/29_experts.ipynb #d381d8c0
 def _area(truth: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> Area:
     "AUROC on the images where both are known."
     return area(truth == 1, np.nan_to_num(scores), groups, ~np.isnan(truth) & ~np.isnan(scores))
@@ -220,7 +233,7 @@ def against_experts(
     labels: pd.DataFrame, # NIH's labels of the same images
     experts: pd.DataFrame, # As `join_experts` gives them
     groups: np.ndarray, # Patient of each image
-) -> pd.DataFrame: # finding, images, experts, nih (positives), auroc_experts, auroc_nih, difference (experts − NIH), each with _low, _high
+) -> pd.DataFrame: # finding, images, experts, nih (positives), auroc_experts, auroc_nih, difference; the last three with _low, _high
     "AUROC against the experts and against NIH's label, and the paired difference; no interval with positives of few patients."
     rows = []
     for f in (f for f in experts.columns.drop("Image Index") if any(a in predictions for a in answers_to(f))):
@@ -229,7 +242,8 @@ def against_experts(
         areas = [_area(truth, score, groups), _area(own, score, groups)]
         gap, few = paired_difference(areas[:1], areas[1:]), any(map(too_few, areas))
         row = dict(finding=f, images=int((~np.isnan(truth)).sum()), experts=int(np.nansum(truth)), nih=int(np.nansum(own)))
-        for name, value, (low, high) in (("auroc_experts", areas[0].value, _ends(areas[0])), ("auroc_nih", areas[1].value, _ends(areas[1])),
+        for name, value, (low, high) in (("auroc_experts", areas[0].value, _ends(areas[0])),
+                                         ("auroc_nih", areas[1].value, _ends(areas[1])),
                                          ("difference", gap.value, (np.nan, np.nan) if few else (gap.low, gap.high))):
             row |= {name: value, f"{name}_low": low, f"{name}_high": high}
         rows.append(row)

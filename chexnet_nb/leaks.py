@@ -47,7 +47,7 @@ def known_folds(
     text = np.array(FOLDS, dtype=object)[folds[np.where(inside, patient, 1).astype(int)-1]]
     return pd.Series(np.where(inside, text, None), names)
 
-# %% ../nbs/33_leaks.ipynb #c60cf25c
+# %% ../nbs/33_leaks.ipynb #41da6596
 class Trace(NamedTuple):
     "Where images come from, as far as is known."
     counts: dict[str, dict[str, int]] # Split -> fold -> images; no split where none of the names is known
@@ -66,12 +66,13 @@ def _community(images):
         f = next(iter(counts))
         whole = "exactly" if fingerprint(images) == COMMUNITY[f] else "some of"
         said = f"The {len(images):,} images are {whole} the community split's {f} images."
-        why = "A network trained on that split has learned from them, or was chosen by them: no test result." if f != "test" else ""
-        return counts, said, why and f"{said} {why}"
+        if f == "test": return counts, said, ""
+        return counts, said, f"{said} A network trained on that split has learned from them, or was chosen by them: no test result."
     parts = ", ".join(f"{f} {n:,}" for f, n in counts.items()) + (f", no NIH name {unknown:,}" if unknown else "")
     said = f"By the community split the images are: {parts}."
     if not seen: return counts, said, ""
-    return counts, said, (f"{seen:,} of the {len(images):,} images belong to the training or validation images of the community split ({parts}). If the "
+    return counts, said, (f"{seen:,} of the {len(images):,} images belong to the training or validation images of the "
+                          f"community split ({parts}). If the "
                           "network was trained on that split, this is not a test result; score its test images alone.")
 
 # %% ../nbs/33_leaks.ipynb #3f2b5f37
@@ -118,7 +119,7 @@ def perceptual_hash(
     c = dctn(_shrunk(images, side), axes=(1, 2))[:, :waves, :waves].reshape(len(images), -1)[:, 1:]
     return np.where(c > np.median(c, axis=1, keepdims=True), 1, -1).astype(np.float32)
 
-# %% ../nbs/33_leaks.ipynb #948ffe73
+# %% ../nbs/33_leaks.ipynb #fb5f4789
 def cache_hashes(
     cache: Cache, # A prepared cache
     names: Iterable[str], # Images of it
@@ -127,7 +128,8 @@ def cache_hashes(
 ) -> np.ndarray: # As `perceptual_hash`
     "The hashes of images of a cache; raises `BadInput` for images that it does not hold."
     rows = cache.rows(list(names))
-    return np.concatenate([perceptual_hash(cache.read(rows[i:i+batch])) for i in range(0, len(rows), batch)] or [np.empty((0, 255), np.float32)])
+    return np.concatenate([perceptual_hash(cache.read(rows[i:i+batch])) for i in range(0, len(rows), batch)]
+                          or [np.empty((0, 255), np.float32)])
 
 def near_pairs(
     first: np.ndarray, # Hashes
@@ -144,7 +146,7 @@ def near_pairs(
     pairs = np.concatenate(found)
     return pairs[np.argsort(pairs[:, 2], kind="stable")]
 
-# %% ../nbs/33_leaks.ipynb #b7a5ebdd
+# %% ../nbs/33_leaks.ipynb #f0b6ace6
 def _pixel_rows(split, cache):
     "Pairs of near-identical images across folds: first, second, folds, bits, identical."
     names = {f: split["Image Index"][split["split"] == f].to_numpy(object) for f in FOLDS}
@@ -170,12 +172,14 @@ def check_folder(
 ) -> Checks:
     "Patients on both sides, pixels on both sides, boxes among the training images."
     patients = shared_patients(split)
-    pixels = _pixel_rows(split, cache) if cache is not None else pd.DataFrame(columns=["first", "second", "folds", "bits", "identical"])
+    pixels = _pixel_rows(split, cache) if cache is not None else pd.DataFrame(columns=["first", "second", "folds", "bits",
+                                                                                       "identical"])
     same, trained = int(pixels.identical.sum()), split["Image Index"][split["split"] == "train"]
     boxed = 0 if boxes is None else trained.isin(boxes["Image Index"]).sum()
     said = [("patients in two folds", len(patients), f"such as {some(patients['Patient ID'])}" if len(patients) else "none"),
             ("identical pixels across folds", same, _pairs_said(pixels[pixels.identical.astype(bool)], cache)),
-            ("nearly identical pixels across folds", len(pixels)-same, _pairs_said(pixels[~pixels.identical.astype(bool)], cache)),
+            ("nearly identical pixels across folds", len(pixels)-same,
+             _pairs_said(pixels[~pixels.identical.astype(bool)], cache)),
             ("training images with boxes", int(boxed), "not looked at" if boxes is None else
              "a localization score on these boxes is no test" if boxed else "none: every boxed image is held out")]
     return Checks(pd.DataFrame(said, columns=["check", "found", "said"]), patients, pixels)
@@ -183,22 +187,25 @@ def check_folder(
 def _pairs_said(pairs, cache):
     "The first pairs in words."
     if cache is None: return "not looked at: no prepared cache given"
-    return some([f"{p.first} and {p.second} ({p.folds}, {p.bits} bits)" for p in pairs.itertuples()], 3) or f"none within {NEAR_BITS} of 255 bits"
+    return some([f"{p.first} and {p.second} ({p.folds}, {p.bits} bits)" for p in pairs.itertuples()],
+                3) or f"none within {NEAR_BITS} of 255 bits"
 
-# %% ../nbs/33_leaks.ipynb #f7ef1e77
+# %% ../nbs/33_leaks.ipynb #65402a1d
 def read_version(
     path: str|Path, # CSV with Image Index and Finding Labels ("Mass|Nodule"), plain or gzipped
 ) -> pd.DataFrame: # Image Index and a 0/1 column for each of NIH's 14 findings
     "The labels of a release, of which no more than names and labels need be there; raises `BadInput`."
     table = read_table(path, "labels of a release are a CSV with Image Index and Finding Labels", dtype=str)
     if lacking := [c for c in ("Image Index", "Finding Labels") if c not in table]:
-        raise BadInput(f"{path}: no column {', '.join(lacking)}; found {some(table.columns, 20)}; name a label table of the release")
+        raise BadInput(f"{path}: no column {', '.join(lacking)}; found {some(table.columns, 20)}; name a label table of the "
+                       "release")
     refuse_doubled(table["Image Index"], path)
     said = table["Finding Labels"].fillna("").str.get_dummies("|").rename(columns=str.strip)
     said = said.drop(columns=[c for c in said if name_key(c) in ("", name_key(NO_FINDING))])
-    return pd.concat([table[["Image Index"]], said.rename(columns=finding_name).reindex(columns=list(FINDINGS), fill_value=0)], axis=1)
+    return pd.concat([table[["Image Index"]], said.rename(columns=finding_name).reindex(columns=list(FINDINGS), fill_value=0)],
+                     axis=1)
 
-# %% ../nbs/33_leaks.ipynb #218eb65b
+# %% ../nbs/33_leaks.ipynb #80426ec4
 def label_versions(
     table: pd.DataFrame, # Label table: Image Index and NIH's findings
     first: pd.DataFrame, # One version
@@ -207,11 +214,14 @@ def label_versions(
     names: tuple[str, str]=("v2020", "2017"), # What they are called
 ) -> tuple[pd.DataFrame, str]: # Rows agree, images; and a sentence
     "Which version's labels a table has, image by image; raises `BadInput` if no image is in both versions."
-    images = table["Image Index"][table["Image Index"].isin(first["Image Index"]) & table["Image Index"].isin(second["Image Index"])]
-    if images.empty: raise BadInput(f"none of the {len(table):,} images is in both versions of the labels; name tables of the same images")
+    images = table["Image Index"]
+    images = images[images.isin(first["Image Index"]) & images.isin(second["Image Index"])]
+    if images.empty: raise BadInput(f"none of the {len(table):,} images is in both versions of the labels; name tables of the "
+                                    "same images")
     own, a, b = (t.set_index("Image Index").loc[images, list(FINDINGS)].to_numpy() for t in (table, first, second))
     like = [(own == v).all(1) for v in (a, b)]
-    counts = {"both": (like[0] & like[1]).sum(), f"{names[0]} only": (like[0] & ~like[1]).sum(), f"{names[1]} only": (like[1] & ~like[0]).sum(),
+    counts = {"both": (like[0] & like[1]).sum(), f"{names[0]} only": (like[0] & ~like[1]).sum(),
+              f"{names[1]} only": (like[1] & ~like[0]).sum(),
               "neither": (~like[0] & ~like[1]).sum()}
     mixed = counts[f"{names[0]} only"] and counts[f"{names[1]} only"]
     said = (f"Labels of {names[0]} and {names[1]} are mixed; take one version throughout." if mixed else

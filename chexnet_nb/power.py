@@ -62,7 +62,7 @@ def chance_of(
     z, limit = np.asarray(difference, float)/error, stats.norm.ppf(1-level/2)
     return stats.norm.sf(limit-z)+stats.norm.cdf(-limit-z)
 
-# %% ../nbs/32_power.ipynb #edadd2ab
+# %% ../nbs/32_power.ipynb #e6a4e9d5
 def _difference(calls, protocol):
     "Weights -> the network's F1 minus the average radiologist's, from calls of the raters (raters, images)."
     scores, at = Scores(calls[:-1]), outputs([*range(len(calls)-1), "network"]).index((protocol, "difference"))
@@ -75,8 +75,8 @@ def power_table(
     difference: float=.05, # To be seen
     protocol: str="paper", # One of `PROTOCOLS`
     groups: np.ndarray|None=None, # Patient of each image, if patients are what is drawn
-) -> pd.DataFrame: # finding, images, positives (majority), error, seen_N (difference seen by N images), images_needed, positives_needed
-    "For every finding what N images of this kind can see, and how many are needed; missing where the panel has too few positives to tell."
+) -> pd.DataFrame: # finding, images, positives (majority), error, seen_N (by N images), images_needed, positives_needed
+    "What N images of this kind can see, and how many are needed; missing where the panel has too few positives to tell."
     rows = []
     positives = np.nansum(majority_truth(panel), axis=0).astype(int)
     for i, finding in enumerate(panel.findings):
@@ -88,7 +88,7 @@ def power_table(
                          images_needed=np.ceil(needed), positives_needed=np.ceil(needed*positives[i]/len(panel.images))))
     return pd.DataFrame(rows).astype({"images_needed": "Int64", "positives_needed": "Int64"})
 
-# %% ../nbs/32_power.ipynb #d652004e
+# %% ../nbs/32_power.ipynb #e03e87a2
 MOST_READERS = 10 # 2^11 patterns
 
 def assumed_panel(
@@ -99,11 +99,14 @@ def assumed_panel(
     "Every pattern of answers and its probability; raises `BadInput` for rates outside (0, 1)."
     rates = np.array([prevalence, *sensitivity, *specificity], float)
     if len(sensitivity) != len(specificity) or not 3 <= len(sensitivity) <= MOST_READERS+1:
-        raise BadInput(f"{len(sensitivity)} sensitivities and {len(specificity)} specificities; give one of each a rater, for 2 to "
+        raise BadInput(f"{len(sensitivity)} sensitivities and {len(specificity)} specificities; give one of each a rater, for "
+                       "2 to "
                        f"{MOST_READERS} readers, and the network last")
-    if not ((rates > 0) & (rates < 1)).all(): raise BadInput(f"rates {', '.join(f'{r:g}' for r in rates)}: all must lie between 0 and 1")
+    if not ((rates > 0) & (rates < 1)).all(): raise BadInput(f"rates {', '.join(f'{r:g}' for r in rates)}: all must lie "
+                                                             "between 0 and 1")
     calls = np.array(list(product((0., 1.), repeat=len(sensitivity)))).T
-    said = [np.prod(np.where(calls == 1, yes[:, None], 1-yes[:, None]), axis=0) for yes in (np.array(sensitivity), 1-np.array(specificity))]
+    said = [np.prod(np.where(calls == 1, yes[:, None], 1-yes[:, None]), axis=0)
+            for yes in (np.array(sensitivity), 1-np.array(specificity))]
     return calls, prevalence*said[0] + (1-prevalence)*said[1]
 
 def assumed_power(
@@ -113,12 +116,13 @@ def assumed_power(
     *,
     images: Sequence[int]=(188, 420, 810), # To ask about
     protocol: str="paper", # One of `PROTOCOLS`
-) -> pd.DataFrame: # images, positives (expected), difference (network − average), error, power, seen (difference seen with power 0.8)
+) -> pd.DataFrame: # images, positives (expected), difference (network − average), error, power, seen (with power 0.8)
     "What so many images see of a panel of assumed rates."
     calls, weights = assumed_panel(prevalence, sensitivity, specificity)
     score, n = _difference(calls, protocol), np.array(images)
     value, error = score(weights[:, None])[0, 0], standard_error(score, weights)[0]/np.sqrt(n)
-    return pd.DataFrame(dict(images=n, positives=n*prevalence, difference=value, error=error, power=chance_of(value, error), seen=detectable(error)))
+    return pd.DataFrame(dict(images=n, positives=n*prevalence, difference=value, error=error, power=chance_of(value, error),
+                             seen=detectable(error)))
 
 # %% ../nbs/32_power.ipynb #5ce49a51
 def needed(

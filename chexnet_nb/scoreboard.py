@@ -16,7 +16,7 @@ from .core import BadInput
 from .intervals import Area, area, area_interval, holm, paired_difference, too_few
 from .metrics import auroc, observed
 
-# %% ../nbs/34_scoreboard.ipynb #f2694a4f
+# %% ../nbs/34_scoreboard.ipynb #27d29d20
 def average_table(
     tables: Mapping[str, pd.DataFrame], # Name -> predictions of the same images and findings, in the same order
 ) -> pd.DataFrame: # Predictions
@@ -24,7 +24,9 @@ def average_table(
     first, *others = same_images(tables).values()
     values = np.stack([t.drop(columns="Image Index").to_numpy() for t in (first, *others)]).clip(1e-9, 1-1e-9)
     mean = np.log(values/(1-values)).mean(0)
-    return pd.DataFrame(1/(1+np.exp(-mean)), columns=first.columns[1:]).assign(**{"Image Index": first["Image Index"].to_numpy()})[list(first.columns)]
+    table = pd.DataFrame(1/(1+np.exp(-mean)), columns=first.columns[1:])
+    table.insert(0, "Image Index", first["Image Index"].to_numpy())
+    return table
 
 def same_images(
     tables: Mapping[str, pd.DataFrame], # Name -> predictions
@@ -37,18 +39,21 @@ def same_images(
             raise BadInput(f"{name} and {other} differ in images or findings; restrict both to what they share, in one order")
     return tables
 
-# %% ../nbs/34_scoreboard.ipynb #99734328
+# %% ../nbs/34_scoreboard.ipynb #738b3005
 def _areas(labels, tables, groups) -> dict[str, list[Area]]:
     "The AUROCs of every entrant, finding by finding."
-    return {name: [area(labels[:, i], t[f].to_numpy(), groups) for i, f in enumerate(t.columns.drop("Image Index"))] for name, t in tables.items()}
+    return {name: [area(labels[:, i], t[f].to_numpy(), groups) for i, f in enumerate(t.columns.drop("Image Index"))] for name,
+            t in tables.items()}
 
 def score_entrants(
     labels: np.ndarray, # 0/1, shape (images, findings)
     tables: Mapping[str, pd.DataFrame], # Name -> predictions of those images and findings
     groups: np.ndarray, # Patient of each image
-) -> tuple[pd.DataFrame, pd.DataFrame]: # entrant, finding, positives, auroc, low, high; and first, second, difference, low, high, p, p_adjusted
+) -> tuple[pd.DataFrame,
+           pd.DataFrame]: # entrant, finding, positives, auroc, low, high; first, second, difference, low, high, p, p_adjusted
     "AUROC of every entrant for every finding and the mean, and every pair's difference of means; raises `BadInput`."
-    findings, areas, rows, pairs = list(next(iter(same_images(tables).values())).columns[1:]), _areas(labels, tables, groups), [], []
+    findings, areas, rows, pairs = list(next(iter(same_images(tables).values())).columns[1:]), _areas(labels, tables,
+                                                                                                      groups), [], []
     kept = [i for i, a in enumerate(next(iter(areas.values()))) if not too_few(a)]
     if not kept: raise BadInput("no finding has positives and negatives of enough patients; give more images")
     for name, each in areas.items():
@@ -62,15 +67,16 @@ def score_entrants(
     between = pd.DataFrame(pairs, columns=["first", "second", "difference", "low", "high", "p"])
     return each, between.assign(p_adjusted=holm(between.p.to_numpy()))
 
-# %% ../nbs/34_scoreboard.ipynb #5b5fa80a
-COVERS = ("The intervals cover other patients of the same kind. They do not cover another training run: two seeds of one recipe can differ "
+# %% ../nbs/34_scoreboard.ipynb #5da96f32
+COVERS = ("The intervals cover other patients of the same kind. They do not cover another training run: two seeds of one "
+          "recipe can differ "
           "by more than their interval allows. A difference of networks is not yet a difference of recipes.")
 
 def spread_table(
     labels: np.ndarray, # 0/1, shape (images, findings)
     tables: Mapping[str, pd.DataFrame], # Seed -> predictions of one recipe, of those images and findings
     groups: np.ndarray, # Patient of each image
-) -> pd.DataFrame: # finding, mean (over seeds), sd_training (between seeds), sd_patients (DeLong's, mean of the seeds), sd_both, low, high
+) -> pd.DataFrame: # finding, mean (of seeds), sd_training (between seeds), sd_patients (DeLong's), sd_both, low, high
     "Both spreads of one recipe: between seeds, and between patients; low to high holds both."
     findings, areas = list(next(iter(same_images(tables).values())).columns[1:]), _areas(labels, tables, groups)
     def spread(at):
@@ -83,7 +89,7 @@ def spread_table(
     rows = [(f, *spread([i])) for i, f in enumerate(findings)] + [("mean", *spread(kept))]
     return pd.DataFrame(rows, columns=["finding", "mean", "sd_training", "sd_patients", "sd_both", "low", "high"])
 
-# %% ../nbs/34_scoreboard.ipynb #70761bee
+# %% ../nbs/34_scoreboard.ipynb #7cf2055f
 def random_draws(
     labels: np.ndarray, # 0/1, shape (images, findings)
     predictions: pd.DataFrame, # Image Index, then a column a finding
@@ -95,7 +101,8 @@ def random_draws(
 ) -> np.ndarray: # Macro AUROC of each draw, over the findings that have positives and negatives there
     "What one network scores on random test sets of so many patients; raises `BadInput` for more patients than there are."
     who = pd.factorize(np.asarray(groups))[0]
-    if not 0 < patients <= who.max(initial=-1)+1: raise BadInput(f"{patients} patients of {who.max(initial=-1)+1:,}; draw from 1 to all of them")
+    if not 0 < patients <= who.max(initial=-1)+1: raise BadInput(f"{patients} patients of {who.max(initial=-1)+1:,}; draw from "
+                                                                 "1 to all of them")
     rng, p, scores = np.random.default_rng(seed), predictions.drop(columns="Image Index").to_numpy(), []
     for _ in range(draws):
         at = np.flatnonzero(np.isin(who, rng.permutation(who.max()+1)[:patients]))

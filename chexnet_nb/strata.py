@@ -39,13 +39,14 @@ def metadata(
         found[v] = text if len(parts) == 1 else pd.Series([" x ".join(map(str, row)) for row in zip(*parts)])
     return pd.DataFrame(found)
 
-# %% ../nbs/28_strata.ipynb #b2acb181
+# %% ../nbs/28_strata.ipynb #7f6c633b
 EDGES = {"age": (20, 40, 60, 80), "follow-up": (1, 4, 11)}
 MOST = 6 # Distinct values that a variable keeps
 
 def _banded(values, edges):
     "Bands of whole numbers as text: below 20, 20–39, 80 and above."
-    names = [f"below {edges[0]}", *(str(a) if b-a == 1 else f"{a}–{b-1}" for a, b in zip(edges, edges[1:])), f"{edges[-1]} and above"]
+    names = [f"below {edges[0]}", *(str(a) if b-a == 1 else f"{a}–{b-1}" for a, b in zip(edges, edges[1:])),
+             f"{edges[-1]} and above"]
     if edges[0] == 1: names[0] = "0"
     return np.array(names, dtype=object)[np.searchsorted(edges, values, side="right")]
 
@@ -66,7 +67,7 @@ def bands(
         found[name] = text
     return pd.DataFrame(found)
 
-# %% ../nbs/28_strata.ipynb #cfda8dae
+# %% ../nbs/28_strata.ipynb #a355e4c7
 def part(
     make: Callable, # Makes the `Statistic` of some images: called with their positions
     inside: np.ndarray, # 0/1, shape (images,)
@@ -75,7 +76,8 @@ def part(
     at = np.flatnonzero(inside)
     statistic = make(at)
     rows = statistic.rows.tocoo()
-    return Statistic(sparse.csr_matrix((rows.data, (rows.row, at[rows.col])), shape=(rows.shape[0], len(inside))), statistic.value)
+    return Statistic(sparse.csr_matrix((rows.data, (rows.row, at[rows.col])), shape=(rows.shape[0], len(inside))),
+                     statistic.value)
 
 # %% ../nbs/28_strata.ipynb #c58f813f
 def within(

@@ -20,7 +20,7 @@ from .labels import NO_FINDING
 from .metrics import Bootstrap, Statistic, interval, observed, ratio
 from .strata import bands, p_value
 
-# %% ../nbs/31_subgroups.ipynb #a7e6f709
+# %% ../nbs/31_subgroups.ipynb #fa90d3dc
 def cells_of(
     known: pd.DataFrame, # As `strata.metadata` gives it
     by: Sequence[str]=("sex", "age", "view"), # Variables to cut by
@@ -28,35 +28,38 @@ def cells_of(
     depth: int=2, # How many are crossed: 1 for none, 2 for pairs
 ) -> dict[tuple[str, str], np.ndarray]: # (variables, bands), such as ("sex × view", "F × AP") -> 0/1, shape (images,)
     "Who is in which subgroup; raises `BadInput` for a variable that is not known, or one that leaves nothing to compare."
-    if lacking := [v for v in by if v not in known]: raise BadInput(f"no subgroups by {', '.join(lacking)}: known are {', '.join(known)}")
+    if lacking := [v for v in by if v not in known]: raise BadInput(f"no subgroups by {', '.join(lacking)}: known are "
+                                                                    f"{', '.join(known)}")
     banded, cells = bands(known[list(by)]), {}
     for v in by:
         sizes = banded[v].value_counts()
         if (sizes > 1).sum() < 2:
             said = ", ".join(f"{b} {n:,}" for b, n in sizes.items())
-            raise BadInput(f"{v} leaves nothing to compare: images are {said}; a subgroup needs two images or more, and another beside it: "
+            raise BadInput(f"{v} leaves nothing to compare: images are {said}; a subgroup needs two images or more, and "
+                           "another beside it: "
                            f"leave {v} out, or give more images")
     for names in (c for k in range(1, depth+1) for c in combinations(by, k)):
         text = banded[list(names)].agg(" × ".join, axis=1)
         cells |= {(" × ".join(names), band): (text == band).to_numpy() for band in sorted(text.unique())}
     return cells
 
-# %% ../nbs/31_subgroups.ipynb #acdf5df2
+# %% ../nbs/31_subgroups.ipynb #19e3723d
 MEASURES = ("auroc", "sensitivity", "specificity", "calibration")
 
 def _shares(y, p, calls, inside):
-    "The shares of one part of the images: sensitivity, specificity, calibration for each finding, then under- and overdiagnosis."
+    "Of one part of the images: sensitivity, specificity, calibration of each finding, then under- and overdiagnosis."
     m, sick, called = inside[:, None].astype(float), y.any(1), calls.any(1)
     return [ratio(m*y*calls, m*y), ratio(m*(1-y)*(1-calls), m*(1-y)), ratio(m*(p-y), m+0*y),
             ratio(inside*sick*~called, inside*sick), ratio(inside*~sick*called, inside*~sick)]
 
-def _names(findings): return [(f, m) for m in MEASURES for f in findings] + [(NO_FINDING, "underdiagnosis"), (NO_FINDING, "overdiagnosis")]
+def _names(findings): return [(f, m) for m in MEASURES for f in findings] + [(NO_FINDING, "underdiagnosis"),
+                                                                             (NO_FINDING, "overdiagnosis")]
 
-# %% ../nbs/31_subgroups.ipynb #ed241030
+# %% ../nbs/31_subgroups.ipynb #c2b18bc9
 def _patients(mask, groups): return len(np.unique(groups[mask]))
 
 def _rests_on(y, inside, groups):
-    "Patients that each number rests on, in the order of `_names`: of the smaller class, of the positives, of the negatives, all."
+    "Patients that each number rests on, in the order of `_names`."
     pos, neg = (np.array([_patients(inside & (y[:, i] == side), groups) for i in range(y.shape[1])]) for side in (1, 0))
     sick = y.any(1)
     return np.concatenate([np.minimum(pos, neg), pos, neg, np.full(y.shape[1], _patients(inside, groups)),
@@ -71,7 +74,7 @@ def _areas(y, p, inside, groups):
         rows.append((own.value, *area_interval(own), rest.value, *gap[:3], gap.p))
     return np.array(rows, float)
 
-# %% ../nbs/31_subgroups.ipynb #2848dc48
+# %% ../nbs/31_subgroups.ipynb #f48b5ec0
 def subgroup_table(
     labels: np.ndarray, # 0/1, shape (images, findings)
     predictions: pd.DataFrame, # Image Index, then a column a finding
@@ -93,12 +96,14 @@ def subgroup_table(
     parts, seen = [], set()
     for k, ((by, cell), inside) in enumerate(cells.items()):
         rests_on = np.minimum(_rests_on(y, inside, groups), _rests_on(y, ~inside, groups))
-        numbers = np.vstack([_areas(y, p, inside, groups), _share_rows(values[2*k:2*k+2], samples[2*k:2*k+2], rests_on[len(findings):])])
+        numbers = np.vstack([_areas(y, p, inside, groups),
+                             _share_rows(values[2*k:2*k+2], samples[2*k:2*k+2], rests_on[len(findings):])])
         parts.append(_cell_rows(findings, y, inside, numbers, rests_on, tested=(~inside).tobytes() not in seen)
                      .assign(by=by, cell=cell, patients=_patients(inside, groups)))
         seen.add(inside.tobytes())
     table = pd.concat(parts, ignore_index=True)
-    return table.assign(p_adjusted=holm(table.p.to_numpy()))[["by", "cell", *table.columns.drop(["by", "cell", "p"]), "p", "p_adjusted"]]
+    return table.assign(p_adjusted=holm(table.p.to_numpy()))[["by", "cell", *table.columns.drop(["by", "cell", "p"]), "p",
+                                                              "p_adjusted"]]
 
 # %% ../nbs/31_subgroups.ipynb #7c09e4fb
 def _share_rows(values, samples, rests_on):
@@ -117,7 +122,7 @@ def _cell_rows(findings, y, inside, numbers, rests_on, tested):
     rows.loc[rows.small, ["low", "high", "gap_low", "gap_high"]] = np.nan
     return rows.assign(p=np.where(rows.small | (not tested), np.nan, numbers[:, -1]))
 
-# %% ../nbs/31_subgroups.ipynb #5a66bfce
+# %% ../nbs/31_subgroups.ipynb #2a9d1aa5
 def gaps_shown(
     table: pd.DataFrame, # As `subgroup_table` gives it
 ) -> pd.DataFrame: # Rows of the same, widest gap first
@@ -138,7 +143,8 @@ def gap_notes(
     if len(small):
         counts = small.groupby(["by", "cell"], sort=False).size()
         named = [f"{cell} ({n})" for (_, cell), n in counts.items()]
-        said.append(f"Too small to say anything (fewer than {FEW} patients behind a number), so not tested: {len(small):,} numbers in "
+        said.append(f"Too small to say anything (fewer than {FEW} patients behind a number), so not tested: {len(small):,} "
+                    "numbers in "
                     f"{some(named, 8)}.")
     return said
 
@@ -167,7 +173,7 @@ def concordance(
         return 2*(ab-a*b)/np.where(spread > 1e-12, spread, np.nan)
     return Statistic(sparse.csr_matrix(np.hstack([x, y, x*x, y*y, x*y, np.ones((len(x), 1))]).T), value)
 
-# %% ../nbs/31_subgroups.ipynb #95588160
+# %% ../nbs/31_subgroups.ipynb #3f5807d0
 def retest_table(
     predictions: pd.DataFrame, # Image Index, then a column a finding
     labels: np.ndarray, # 0/1, shape (images, findings)
@@ -177,9 +183,10 @@ def retest_table(
     *,
     n_boot: int=2000, # Samples
     seed: int=0, # Of the bootstrap
-) -> pd.DataFrame: # finding, pairs, positive (pairs labelled with it), concordance, kappa, each with _low and _high, and changed (share of calls)
+) -> pd.DataFrame: # finding, pairs, positive (pairs), concordance, kappa, with _low and _high, and changed (share of calls)
     "How alike the network is on successive films; raises `BadInput` if there is no pair."
-    if not len(pairs): raise BadInput("no two successive films of one patient carry the same labels; nothing to compare the network with itself on")
+    if not len(pairs): raise BadInput("no two successive films of one patient carry the same labels; nothing to compare the "
+                                      "network with itself on")
     findings = list(predictions.columns.drop("Image Index"))
     p = predictions[findings].to_numpy()
     odds, calls = np.log(np.clip(p, 1e-7, 1-1e-7)/(1-np.clip(p, 1e-7, 1-1e-7))), (p >= thresholds).astype(float)
