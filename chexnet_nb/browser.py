@@ -220,6 +220,7 @@ def find(self:CamBrowser,
 ) -> None:
     "Go to an image by its place or its name; raises `BadInput` where there is none."
     if not (text := text.strip()): return
+    self.jump.value = ""
     if text.isdecimal() and 1 <= int(text) <= len(self.names): self.place.value = int(text); return
     known = self.album.about.index
     found = [n for n in known if n == text] or [n for n in known if text.lower() in n.lower()]
