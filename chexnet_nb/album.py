@@ -246,8 +246,7 @@ def predict_all(self:Album,
         if stop is not None and stop.is_set(): return
         self.refused.update(bad)
         if images:
-            with self.lock: found = image_maps(self.model, list(images.values()))[0]
-            self.probabilities.loc[list(images)] = found
+            with self.lock: self.probabilities.loc[list(images)] = image_maps(self.model, list(images.values()))[0]
         done += len(images)+len(bad)
         told(done, total)
 

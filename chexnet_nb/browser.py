@@ -6,6 +6,7 @@
 __all__ = ['SLOTS', 'NOTES', 'SPLITS', 'Keys', 'CamBrowser', 'read_notes']
 
 # %% ../nbs/25_browser.ipynb #34edcc12
+import atexit
 import base64
 import html
 import threading
@@ -81,6 +82,7 @@ class CamBrowser(w.VBox):
         super().__init__(layout=w.Layout(width="100%"))
         self.add_class("cam-browser")
         self.exports, self.names, self.quiet, self.album, self.stop = Path(exports), [], False, None, threading.Event()
+        self.noted, self.working = {}, None
         try:
             self.album = open_folder(run, data) if data else open_run(run, cache=cache)
             findings = self.album.model.findings
@@ -89,7 +91,7 @@ class CamBrowser(w.VBox):
         except BadInput as e:
             self.children = [w.HTML(_failed(e)), Keys()]
             return
-        if data: self.sort.value = "name"
+        if data: self._quietly(self.sort, "name")
         self.select()
         if data: self._compute()
 
@@ -156,6 +158,12 @@ def _listen(self:CamBrowser) -> None:
 
 # %% ../nbs/25_browser.ipynb #a9062866
 @patch
+def _quietly(self:CamBrowser, widget, value) -> None:
+    "Set a widget without what its change sets off."
+    self.quiet, widget.value = True, value
+    self.quiet = False
+
+@patch
 def _turn_over(self:CamBrowser, name) -> None:
     "Overlay or boxes on or off."
     box = getattr(self, name)
@@ -220,7 +228,7 @@ def find(self:CamBrowser,
 ) -> None:
     "Go to an image by its place or its name; raises `BadInput` where there is none."
     if not (text := text.strip()): return
-    self.jump.value = ""
+    self._quietly(self.jump, "")
     if text.isdecimal() and 1 <= int(text) <= len(self.names): self.place.value = int(text); return
     known = self.album.about.index
     found = [n for n in known if n == text] or [n for n in known if text.lower() in n.lower()]
@@ -238,8 +246,7 @@ def refresh(self:CamBrowser) -> None:
     self.title.value = title_html(self.album, self.name, self.finding.value)
     self.facts.value = facts_html(self.album, self.name)
     self.bars.value = bars_html(self.album, self.name, self.finding.value)
-    self.quiet, self.note.value = True, self.noted.get(self.name, "")
-    self.quiet = False
+    self._quietly(self.note, self.noted.get(self.name, ""))
     self.arrows.alt = alt_text(self.album, self.name, self.finding.value)
     self.draw()
     self._follow_ups()
@@ -297,11 +304,13 @@ def _compute(self:CamBrowser) -> None:
     told(0, len(self.album.about))
     self.working = threading.Thread(target=work, daemon=True)
     self.working.start()
+    atexit.register(self.halt)
 
 @patch
 def halt(self:CamBrowser) -> None:
     "End the work in the background; what is there stays."
     self.stop.set()
+    if self.working: self.working.join()
 
 # %% ../nbs/25_browser.ipynb #0b0fba7a
 def read_notes(

@@ -1,4 +1,5 @@
 "The exported package, the clean notebooks and the README are what the notebooks in nbs/ say. `python tests/test_in_step.py` writes the README."
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ def readme():
     nb = nbformat.read(ROOT/"nbs/index.ipynb", 4)
     nb.cells = [c for c in nb.cells if not c.source.startswith("#| hide")] # the others that compute show their output alone
     text, _ = MarkdownExporter(exclude_input=True).from_notebook_node(nb)
-    return text.replace("](images/", "](nbs/images/").strip() + "\n"
+    return re.sub(r"\]\((images|tutorials)/", r"](nbs/\1/", text).strip() + "\n"
 
 
 def run_in_copy(tmp_path, tool):
