@@ -116,7 +116,7 @@ def calibration_trial(rng, positives, apart, clustered):
     y = (stats.norm.cdf(noise()) < grid).astype(np.uint8)
     groups = who if clustered else None
     slope, intercept = recalibration(y, grid, groups)
-    points = reliability(y, grid, 5, groups=groups)
+    points = reliability(y, grid, bins=5, groups=groups)
     middle = points.iloc[2]
     return {("calibration slope", "sandwich t"): holds(slope[1:], 1), ("calibration intercept", "sandwich t"): holds(intercept[1:], 0),
             ("point of a reliability diagram", "exact"): holds((middle.low, middle.high), middle.predicted)}
@@ -232,7 +232,7 @@ def mark(row):
     if np.isnan(row["coverage"]): return "no interval"
     if .93 <= row["coverage"] <= .97: return "holds"
     if row["coverage"] > .97: return "exact: at least 95% by construction" if row["method"] == "exact" else "conservative: wider than needed"
-    return "the paper's, too narrow" if row["method"] == "percentile" else "too narrow here"
+    return "percentiles, too narrow" if row["method"] == "percentile" else "too narrow here"
 
 
 def main():

@@ -49,7 +49,7 @@ def fleiss_kappa(
         return ((s[0]/s[3] - chance) / np.where(chance < 1-1e-9, 1-chance, np.nan))[None]
     return Statistic(sparse.csr_matrix(np.vstack([agree, yes*used, votes*used, used.astype(float)])), value)
 
-# %% ../nbs/13c_agreement.ipynb #f163e260
+# %% ../nbs/13c_agreement.ipynb #1cc96721
 def kappa_table(
     panel: Panel, # Raters and their judgements
     unit: np.ndarray, # As `protocols.units_of` gives it
@@ -61,7 +61,8 @@ def kappa_table(
 ) -> pd.DataFrame: # finding, measure (fleiss or cohen), first, second, kappa, low, high
     "Fleiss' kappa of the readers and Cohen's of every pair of raters, with 95% intervals; NaN where undefined."
     first, second = zip(*combinations(range(len(panel.raters)), 2))
-    metrics = [m for c in panel.calls.transpose(2, 0, 1) for m in (fleiss_kappa(c[:-1]), cohen_kappa(c[list(first)], c[list(second)]))]
+    metrics = [m for c in panel.calls.transpose(2, 0, 1)
+               for m in (fleiss_kappa(c[:-1]), cohen_kappa(c[list(first)], c[list(second)]))]
     samples = Bootstrap(len(panel.images), unit, n_boot, seed).run(metrics)
     names = [("fleiss", "readers", "readers"), *(("cohen", panel.raters[i], panel.raters[j]) for i, j in zip(first, second))]
     parts = []

@@ -6,7 +6,7 @@
 __all__ = ['PROTOCOL_NOTES', 'rater_counts', 'enough', 'verdicts', 'rater_points', 'pair_notes', 'undefined_notes',
            'threshold_notes', 'Comparison', 'compare_readers']
 
-# %% ../nbs/16_comparison.ipynb #ca314d68
+# %% ../nbs/16_comparison.ipynb #ee6583f4
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -18,8 +18,9 @@ from .agreement import kappa_table
 from .intervals import FEW
 from .labels import patients_of, read_truth
 from .predictions import asked_findings, read_predictions, read_thresholds, trained_note
-from .protocols import (count_pairs, differences_table, f1_by_threshold, f1_table, fitting_images, majority, majority_positives,
-                                  majority_truth, network_thresholds, rater_samples, threshold_samples, units_of)
+from .protocols import (METHODS, RESAMPLE, count_pairs, differences_table, f1_by_threshold, f1_table, fitting_images,
+                                  majority, majority_positives, majority_truth, network_thresholds, one_of, rater_samples,
+                                  threshold_samples, units_of)
 from .radiologists import Panel, make_panel, read_readers, reader_names, shared_by
 
 # %% ../nbs/16_comparison.ipynb #93663384
@@ -40,7 +41,7 @@ def enough(
     "The findings that have intervals and are drawn: those with ten images that a majority of the radiologists called positive."
     return list(counts.finding[counts.majority >= FEW]) or list(counts.finding)
 
-# %% ../nbs/16_comparison.ipynb #d33fb5e8
+# %% ../nbs/16_comparison.ipynb #dac4f70a
 def verdicts(
     differences: pd.DataFrame, # As `differences_table` gives it
     protocol: str="paper", # One of `PROTOCOLS`
@@ -49,7 +50,8 @@ def verdicts(
     rows = differences[differences.protocol == protocol].set_index("finding")
     able = rows[rows.positives >= FEW]
     sure, alone = able.p_holm < .05, (able.p < .05) & (able.p_holm >= .05)
-    groups = {"Network above the average radiologist": able[sure & (able.difference > 0)], "Network below": able[sure & (able.difference < 0)],
+    groups = {"Network above the average radiologist": able[sure & (able.difference > 0)],
+              "Network below": able[sure & (able.difference < 0)],
               f"Above by itself, but not when {len(able)} findings are looked at": able[alone & (able.difference > 0)],
               f"Below by itself, but not when {len(able)} findings are looked at": able[alone & (able.difference < 0)],
               "No difference shown (the interval holds 0)": able[able.p >= .05], "No score, or no interval": able[able.p.isna()],
@@ -59,7 +61,7 @@ def verdicts(
     said = [f"{what}: {', '.join(f.replace('_', ' ') for f in which.index)}." for what, which in groups.items() if len(which)]
     wider = able[able.p_readers < .05].index
     names = ", ".join(f.replace("_", " ") for f in wider) or "none"
-    return said + [f"For other radiologists like these, a difference is shown for: {names} (each finding by itself)."]*bool(len(able))
+    return said + [f"For radiologists like these, a difference is shown for: {names} (each finding by itself)."]*bool(len(able))
 
 # %% ../nbs/16_comparison.ipynb #455e6e56
 def rater_points(
@@ -76,13 +78,13 @@ def rater_points(
             rows.append((finding, name, yes.mean() if len(yes) else np.nan, 1-no.mean() if len(no) else np.nan))
     return pd.DataFrame(rows, columns=["finding", "rater", "sensitivity", "specificity"])
 
-# %% ../nbs/16_comparison.ipynb #d082d2f1
+# %% ../nbs/16_comparison.ipynb #9a535793
 PROTOCOL_NOTES = {
     "paper": "Each rater against each other rater, the network among them; the mean of those F1s (the paper's protocol).",
-    "readers": "Radiologists against radiologists only. Its difference is the paper's times R/(R−1) for R radiologists: the same sign, p and "
-               "verdict; it tells the distance before the network is counted among the radiologists' references, and nothing else.",
-    "majority": "Each radiologist against the majority of the other radiologists (more than half of the votes cast; a tie is a no), and the "
-                "network against the same references, on the same images, and the mean: equal skill gives a difference of 0."}
+    "readers": "Radiologists against radiologists only. Its difference is the paper's times R/(R−1) for R radiologists: the "
+               "same sign, p and verdict; the distance before the network is among the radiologists' references, no more.",
+    "majority": "Each radiologist against the majority of the other radiologists (more than half of the votes cast; a tie is a "
+                "no), and the network against the same references, on the same images: equal skill gives a difference of 0."}
 
 def pair_notes(
     panel: Panel, # As `make_panel` gives it
@@ -92,8 +94,8 @@ def pair_notes(
     unseen, said = [p.unseen for p in pairs.values()], []
     if most := max(unseen):
         how_many = f"{most}" if most == min(unseen) else f"{min(unseen)} to {most}"
-        said.append(f"Of {pairs[panel.findings[0]].all} pairs of raters {how_many} share no image, and nothing is said of them; F1s of the "
-                    "others are weighted by the images that they share.")
+        said.append(f"Of {pairs[panel.findings[0]].all} pairs of raters {how_many} share no image, and nothing is said of them; "
+                    "F1s of the others are weighted by the images that they share.")
     if silent := {f: p.silent for f, p in pairs.items() if p.silent}:
         counts = ", ".join(f"{f} {n}" for f, n in silent.items())
         said.append(f"Pairs of raters who both call no shared image positive have no F1 and are left out of the mean: {counts}.")
@@ -105,19 +107,20 @@ def undefined_notes(
     "What was left out because F1 was undefined in a sample."
     left = {k: n for k, n in f1s.attrs.get("left_out", {}).items() if k[2] == "difference"}
     worst = ", ".join(f"{f} ({p}) {n:,}" for n, (p, f, _) in sorted(((n, k) for k, n in left.items()), reverse=True)[:3])
-    return [f"Differences of {len(left)} findings and protocols leave out samples in which an F1 is undefined, most for {worst}; where more "
-            "than a tenth would be left out there is no interval."] if left else []
+    return [f"Differences of {len(left)} findings and protocols leave out samples in which an F1 is undefined, most for "
+            f"{worst}; where more than a tenth would be left out there is no interval."] if left else []
 
-# %% ../nbs/16_comparison.ipynb #155682aa
+# %% ../nbs/16_comparison.ipynb #3098e1ec
 def threshold_notes(
     how: str, # Where thresholds came from
     thresholds: dict, # Finding -> threshold
 ) -> list[str]: # Sentences
     "What must be said about the network's threshold."
     unfit = [f for f, t in thresholds.items() if np.isnan(t)]
-    said = [f"The paper does not say how the network's probability became a label. Here the threshold is {how}; its effect on F1 is shown."]
-    return said + ([f"No threshold could be fitted for {', '.join(unfit)} (no positives on the images nobody read): the network is not "
-                    "judged there."] if unfit else [])
+    said = ["The paper does not say how the network's probability became a label. "
+            f"Here the threshold is {how}; its effect is shown."]
+    lacking = f"No threshold could be fitted for {', '.join(unfit)} (no positives on other patients' images): "
+    return [*said, *([f"{lacking}the network is not judged there."] if unfit else [])]
 
 # %% ../nbs/16_comparison.ipynb #2a2e3617
 class Comparison(NamedTuple):
@@ -131,13 +134,13 @@ class Comparison(NamedTuple):
     notes: list[str] # What was left out or assumed
     synthetic: str # What of it is synthetic, in words
 
-# %% ../nbs/16_comparison.ipynb #c4729c58
+# %% ../nbs/16_comparison.ipynb #b9327258
 def _thresholds(given, fitting, resample, n_boot, seed, fixed):
     "Thresholds, where they came from, and what they were in each sample (None: fixed)."
     if given is not None: return given, "given, and fixed", None
     at = network_thresholds(fitting)
-    how = (f"that of highest F1 against the data set's label on {len(fitting.predictions):,} images of {len(set(fitting.patients)):,} patients "
-           "of whom nobody read an image")
+    size = f"{len(fitting.predictions):,} images of {len(set(fitting.patients)):,} patients"
+    how = f"that of highest F1 against the data set's label on {size} of whom nobody read an image"
     if fixed: return at, f"{how}, and fixed", None
     return at, f"{how}, chosen anew in each sample", threshold_samples(fitting, n_boot, seed, resample=resample)
 
@@ -148,7 +151,7 @@ def _groups(images, truth):
         known = truth.set_index("Image Index").loc[images].reset_index()
     return patients_of(known)
 
-# %% ../nbs/16_comparison.ipynb #ff40f530
+# %% ../nbs/16_comparison.ipynb #1095088b
 def compare_readers(
     readers: str|Path, # Reader CSV
     predictions: str|Path, # Predictions CSV, best of more images than were read
@@ -163,6 +166,8 @@ def compare_readers(
     seed: int=0, # Seed of the bootstrap
 ) -> Comparison:
     "The paper's Table 1 for every finding, in three protocols. Raises `BadInput`."
+    one_of(resample, RESAMPLE, "unit to resample")
+    one_of(method, METHODS, "method for intervals")
     said, network = read_readers(readers, findings), read_predictions(predictions, findings)
     wanted = shared_by(said, network, asked_findings(findings))[0]
     given = read_thresholds(thresholds, wanted)
@@ -173,7 +178,8 @@ def compare_readers(
     groups, note = _groups(panel.images, truth)
     unit = units_of(panel, resample, groups)
     positives, samples = majority_positives(panel, unit), rater_samples(panel, unit, n_boot, seed, thresholds=drawn)
-    tables = dict(f1=f1_table(panel, samples, positives, method=method), differences=differences_table(panel, samples, positives),
+    tables = dict(f1=f1_table(panel, samples, positives, method=method),
+                  differences=differences_table(panel, samples, positives),
                   kappa=kappa_table(panel, unit, positives, n_boot, seed), raters=rater_counts(panel, at))
     notes = [*said.attrs["notes"], *network.attrs["notes"], *panel.notes, *filter(None, [note]*(resample == "patients"))]
     curves = {f: f1_by_threshold(panel, f) for f in wanted}

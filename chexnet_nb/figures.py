@@ -141,7 +141,7 @@ def _roc(ax, truth, scores):
     ax.plot(false, hits, color=BLUE, lw=1.6)
     ax.text(.97, .04, f"{roc_auc_score(truth, scores):.3f}", ha="right", fontsize=9, color=BLUE)
 
-# %% ../nbs/14_figures.ipynb #c8a04761
+# %% ../nbs/14_figures.ipynb #6bd344a3
 def plot_reliability(
     labels: np.ndarray, # 0/1, shape (images, findings)
     predictions: pd.DataFrame, # Predictions of the same images
@@ -155,7 +155,7 @@ def plot_reliability(
     findings = list(predictions.columns.drop("Image Index"))
     axes = _panels(findings, (2, 2.05), axes)
     for i, (ax, finding) in enumerate(zip(axes, findings)):
-        points = reliability(labels[:, i], predictions[finding].to_numpy(), bins, groups=groups)
+        points = reliability(labels[:, i], predictions[finding].to_numpy(), bins=bins, groups=groups)
         end = 1.08*max(points.predicted.max(), points.observed.max(), 1e-3)
         ax.plot([0, end], [0, end], color="0.8", lw=1)
         ax.plot(points.predicted, points.observed, "o-", color=BLUE, ms=3.5, lw=1.2)
@@ -218,14 +218,14 @@ def _rater(ax, at, values, color, marker="o", x=.02):
     ax.plot(f1, at, marker, color=color, ms=5)
     if np.isnan(f1): ax.text(x, at, "undefined", fontsize=6.5, va="center", color=GREY)
 
-# %% ../nbs/14_figures.ipynb #04402bbf
+# %% ../nbs/14_figures.ipynb #8e146dc0
 def plot_differences(
     differences: pd.DataFrame, # As `protocols.differences_table` gives it
     *,
     title: str="", # Above
     axes: Sequence[Axes]|None=None, # One a protocol; None for a new figure
 ) -> Figure:
-    "F1 of the network minus the average radiologist's, a row a finding, a column a protocol: thin lines are for radiologists like these."
+    "F1 of the network minus the average radiologist's, a row a finding, a column a protocol; thin: for radiologists like these."
     part = _with_interval(differences)
     findings = list(pd.unique(part.finding))
     axes = _panels(PROTOCOLS, (3, .28*len(findings)+1.2), axes)
@@ -239,8 +239,8 @@ def plot_differences(
         ax.set_yticks(-np.arange(len(findings)), ["" if k else f.replace("_", " ") for f in findings], fontsize=9)
         ax.set(ylim=(.4-len(findings), .6))
         ax.grid(axis="x", color="0.92")
-    says = ("F1 of the network − F1 of the average radiologist; blue: above, orange: below, grey: none shown, corrected for the number of\n"
-            "findings; thin: for radiologists like these")
+    says = ("F1 of the network − F1 of the average radiologist; blue: above, orange: below, grey: none shown\n"
+            "(corrected for the number of findings); thin: for radiologists like these")
     return _labelled(axes, says, title=title)
 
 # %% ../nbs/14_figures.ipynb #371fe3a0

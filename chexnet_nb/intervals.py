@@ -151,7 +151,7 @@ def area_interval(
         return optimize.brentq(outside, one, other) if one < other and outside(one)*outside(other) < 0 else edge
     return end(1e-12, spread.value-1e-9, 0.), end(spread.value+1e-9, 1-1e-9, 1.)
 
-# %% ../nbs/12_intervals.ipynb #916fee74
+# %% ../nbs/12_intervals.ipynb #1c21f88c
 FEW = 10 # Patients who have a positive, and patients who have a negative: with fewer there is no interval
 
 def too_few(
@@ -160,7 +160,7 @@ def too_few(
 ) -> str: # Such as "positives of 3 patients"; "" if there are enough
     "Why an AUROC has no interval."
     for side, images, patients in zip(("positives", "negatives"), (found.positives, found.negatives), found.patients):
-        if patients < floor: return f"{side} of {patients} patients" if images else f"no {side}"
+        if patients < floor: return f"{side} of {patients} patient{'s'*(patients != 1)}" if images else f"no {side}"
     return ""
 
 # %% ../nbs/12_intervals.ipynb #5d8a0158

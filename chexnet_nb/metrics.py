@@ -8,7 +8,7 @@ __all__ = ['MOST_LEFT_OUT', 'METHODS', 'Statistic', 'observed', 'ratio', 'f1', '
            'expanded_interval', 'expanded_p', 'logit_interval', 'aligned', 'auroc_table', 'operating_table',
            'compare_table', 'unpaired_table']
 
-# %% ../nbs/12_metrics.ipynb #ae025fed
+# %% ../nbs/12_metrics.ipynb #aaf49787
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +20,8 @@ from scipy import sparse, special, stats
 from tqdm import tqdm
 
 from .core import BadInput, some
-from .intervals import (FEW, area, area_interval, f1_interval, holm, paired_difference, share_interval, too_few, unit_of,
-                                  unpaired_difference)
+from .intervals import (FEW, area, area_interval, f1_interval, holm, paired_difference, share_interval, too_few,
+                                  unit_of, unpaired_difference)
 
 # %% ../nbs/12_metrics.ipynb #21e7bf85
 class Statistic(NamedTuple):
@@ -243,7 +243,7 @@ def expanded_p(
     tail = max(min((known <= 0).mean(), (known >= 0).mean()), 1/(len(known)+1))
     return float(min(1., 2*stats.t.cdf(stats.norm.ppf(tail)/_expansion(patients), patients-1)))
 
-# %% ../nbs/12_metrics.ipynb #b6899513
+# %% ../nbs/12_metrics.ipynb #621a5ba2
 def logit_interval(
     values: np.ndarray, # Estimates in [0, 1], shape (outputs,)
     samples: np.ndarray, # Resampled values, shape (outputs, samples), NaN where undefined
@@ -252,8 +252,9 @@ def logit_interval(
     "95% intervals from the bootstrap's standard error on the logit scale, with t quantiles."
     if not samples.shape[1]: return np.full((len(values), 2), np.nan)
     with np.errstate(all="ignore"):
-        mean = np.nanmean(samples, axis=1, keepdims=True)
-        error = np.sqrt(np.nanmean((samples-mean)**2, axis=1)) / (values*(1-values))
+        known, n = ~np.isnan(samples), (~np.isnan(samples)).sum(1)
+        mean = np.where(known, samples, 0).sum(1)/n
+        error = np.sqrt(np.where(known, (samples-mean[:, None])**2, 0).sum(1)/n) / (values*(1-values))
         ends = special.expit(special.logit(values)[:, None] + stats.t.isf(.025, degrees)[:, None]*error[:, None]*[-1, 1])
     ends[(np.isnan(samples).mean(1) > MOST_LEFT_OUT) | np.isnan(ends).any(1)] = np.nan
     return ends
@@ -276,14 +277,15 @@ def aligned(
     if method not in METHODS: raise BadInput(f"unknown method {method!r} for intervals; valid: {', '.join(METHODS)}")
     return labels.astype(np.uint8), findings
 
-# %% ../nbs/12_metrics.ipynb #4effb0e1
+# %% ../nbs/12_metrics.ipynb #c653e464
 def _few_notes(few, findings, floor):
     "What must be said of findings without an interval, in sentences."
     if not few: return []
     kept = [f for f in findings if f not in few]
     named = "; ".join(f"{f}: {why}" for f, why in few.items())
     mean = f"the mean is over {len(kept)} of {len(kept)+len(few)} findings ({some(kept, 14)})" if kept else "there is no mean"
-    return [f"No interval, and no place in the mean, below {floor} patients with a positive or with a negative ({named}); {mean}."]
+    said = f"No interval, and no place in the mean, below {floor} patients with a positive or with a negative"
+    return [f"{said} ({named}); {mean}."]
 
 # %% ../nbs/12_metrics.ipynb #f6406933
 def _with_mean(table, columns, rows, mean, few, floor):
@@ -307,14 +309,14 @@ def _percentiles(table, samples, columns):
     table.attrs["left_out"] = {f: int(n) for f, n in zip(table.finding, spread.left_out) if n > 0}
     return table
 
-# %% ../nbs/12_metrics.ipynb #c0c6c19c
+# %% ../nbs/12_metrics.ipynb #569ae2ab
 def auroc_table(
     labels: np.ndarray, # 0/1, shape (images, findings), in the order of `predictions`
     predictions: pd.DataFrame, # Predictions, one column a finding
     groups: Sequence|None=None, # Patient of each image, shape (images,); None if each image is its own
+    *,
     n_boot: int=10_000, # Samples, for percentiles alone; 0 for no interval
     seed: int=0, # Seed of the bootstrap
-    *,
     method: str="delong", # One of `METHODS`: how intervals are made
     floor: int=FEW, # Patients with a positive, and with a negative, that an interval wants
 ) -> pd.DataFrame: # finding, images, positives, auroc, low, high; last row `mean`
@@ -331,24 +333,25 @@ def auroc_table(
     metrics = [auroc(labels[:, i], predictions[f].to_numpy()) for i, f in enumerate(findings)]
     return _percentiles(table, np.vstack(Bootstrap(len(labels), groups, n_boot, seed).run(metrics)), ["low", "high"])
 
-# %% ../nbs/12_metrics.ipynb #67f660e6
+# %% ../nbs/12_metrics.ipynb #3d8c2075
 def _call_columns(labels, calls, groups):
     "Estimate, low and high of the metrics of calls, a row a finding; labels and calls 0/1, shape (images, findings)."
     def ends(hits, among): return np.array([share_interval(h, a, groups) for h, a in zip(hits.T, among.T)])
     y, c = labels.astype(bool), calls.astype(bool)
     joint = np.array([f1_interval(a, b, groups) for a, b in zip(y.T, c.T)])
-    found = {"f1": (f1, joint), "sensitivity": (sensitivity, ends(c, y)), "specificity": (specificity, ends(~c, ~y)), "ppv": (ppv, ends(y, c))}
+    found = {"f1": (f1, joint), "sensitivity": (sensitivity, ends(c, y)), "specificity": (specificity, ends(~c, ~y)),
+             "ppv": (ppv, ends(y, c))}
     return {name: np.column_stack([observed(metric(y, c)), between]) for name, (metric, between) in found.items()}
 
-# %% ../nbs/12_metrics.ipynb #579431cf
+# %% ../nbs/12_metrics.ipynb #bf87c8e2
 def operating_table(
     labels: np.ndarray, # 0/1, shape (images, findings)
     predictions: pd.DataFrame, # Predictions of the same images
     thresholds: dict|np.ndarray, # Finding -> threshold, or an array (images, findings) as `predictions.cross_fit` gives
     groups: Sequence|None=None, # Patient of each image; None if each image is its own
+    *,
     n_boot: int=10_000, # Samples, for average precision
     seed: int=0, # Seed of the bootstrap
-    *,
     floor: int=FEW, # Patients with a positive, and with a negative, that an interval of average precision wants
 ) -> pd.DataFrame: # A row a finding: threshold (median), images, positives, called, then each metric with _low and _high
     "F1, sensitivity, specificity, PPV at the operating points and average precision, with 95% intervals; NaN where undefined."
@@ -377,15 +380,15 @@ def _precision_columns(labels, scores, groups, n_boot, seed, floor):
     ends[[f in few for f in scores]] = np.nan
     return np.column_stack([values, ends]), few
 
-# %% ../nbs/12_metrics.ipynb #fae8cb0e
+# %% ../nbs/12_metrics.ipynb #9115472b
 def compare_table(
     labels: np.ndarray, # 0/1, shape (images, findings)
     first: pd.DataFrame, # Predictions
     second: pd.DataFrame, # Other predictions: the same images and findings, in the same order
     groups: Sequence|None=None, # Patient of each image; None if each image is its own
+    *,
     n_boot: int=10_000, # Samples, for percentiles alone
     seed: int=0, # Seed of the bootstrap
-    *,
     method: str="delong", # One of `METHODS`
     floor: int=FEW, # Patients with a positive, and with a negative, that an interval wants
 ) -> pd.DataFrame: # finding, images, positives, first, second, difference, low, high, p, p_holm; last row `mean`

@@ -96,7 +96,7 @@ def _reasons(table):
         said.append(f"Samples left out because a finding had no positives or no negatives: {counts}.")
     return notes(said)
 
-# %% ../nbs/15_tables.ipynb #14862737
+# %% ../nbs/15_tables.ipynb #8d6ca948
 def auroc_page_table(
     table: pd.DataFrame, # As `metrics.auroc_table` gives it
     beside: pd.DataFrame|None=None, # To set beside ours, index finding, such as `published_auroc()`; never for synthetic input
@@ -113,8 +113,10 @@ def operating_page_table(
 ) -> Html:
     "F1, sensitivity, specificity, predictive value and average precision with their intervals, for a page."
     shown = table[["finding", "threshold", "positives", "called"]].copy()
-    heads = {"f1": "F1", "sensitivity": "sensitivity", "specificity": "specificity", "ppv": "PPV", "average_precision": "average precision"}
-    for name, head in heads.items(): shown[head] = _intervals(table, name, f"{name}_low", f"{name}_high")
+    names = ("f1", "sensitivity", "specificity", "ppv", "average_precision")
+    for name in names:
+        head = {"f1": "F1", "ppv": "PPV"}.get(name, name.replace("_", " "))
+        shown[head] = _intervals(table, name, f"{name}_low", f"{name}_high")
     return Html(html_table(shown) + _reasons(table))
 
 # %% ../nbs/15_tables.ipynb #dfae40db
@@ -150,7 +152,7 @@ def rater_page_table(
     text = text.loc[pd.unique(part.finding), pd.unique(part.rater)]
     return html_table(text.rename_axis("finding").reset_index())
 
-# %% ../nbs/15_tables.ipynb #94d808ba
+# %% ../nbs/15_tables.ipynb #0a03c61a
 def difference_page_table(
     differences: pd.DataFrame, # As `protocols.differences_table` gives it
     protocol: str, # One of `protocols.PROTOCOLS`
@@ -158,8 +160,8 @@ def difference_page_table(
     "Network minus average radiologist: interval, p, corrected p, and the interval for radiologists like these."
     part = differences[differences.protocol == protocol]
     return html_table(pd.DataFrame({
-        "finding": part.finding, "majority positives": part.positives, "difference (95% interval)": _intervals(part, "difference", "low", "high"),
-        "p": part.p, "p, corrected": part.p_holm,
+        "finding": part.finding, "majority positives": part.positives,
+        "difference (95% interval)": _intervals(part, "difference", "low", "high"), "p": part.p, "p, corrected": part.p_holm,
         "for radiologists like these": _intervals(part, "difference", "low_readers", "high_readers")}))
 
 # %% ../nbs/15_tables.ipynb #2a8b390c
