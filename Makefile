@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-EXPERIMENTS := chexnet14 pneumonia localization evaluate compare radiologists
+EXPERIMENTS := chexnet14 pneumonia localization evaluate compare radiologists audit scoreboard
 
 .PHONY: install hooks reports test lab browser readme docs clean
 
