@@ -72,8 +72,10 @@ def block(kind, head, lines, colons, *options):
 
 
 def marks_of(node):
-    "The names of a function's decorators."
-    return {getattr(d, "id", getattr(d, "attr", "")) for d in node.decorator_list}
+    "The names of a function's decorators, and of what a decorator is called with, such as `as_prop`."
+    bare = [getattr(d, "func", d) for d in node.decorator_list]
+    options = {k.arg for d in node.decorator_list for k in getattr(d, "keywords", [])}
+    return {getattr(d, "id", getattr(d, "attr", "")) for d in bare} | options
 
 
 def described(node, notes, method=False):
@@ -81,7 +83,8 @@ def described(node, notes, method=False):
     marks, options = marks_of(node), []
     kind, head = "method" if method else "function", node.name + signature(node, method)
     if "patch" in marks and node.args.args[0].annotation is not None:
-        kind, head = "method", f"{ast.unparse(node.args.args[0].annotation)}.{node.name}{signature(node, True)}"
+        name = f"{ast.unparse(node.args.args[0].annotation)}.{node.name}"
+        kind, head = ("property", name) if "as_prop" in marks else ("method", name + signature(node, True))
     if marks & {"property", "cached_property"}: kind, head = "property", node.name
     if "classmethod" in marks: options = [":classmethod:"]
     if "staticmethod" in marks: options, head = [":staticmethod:"], node.name + signature(node)
