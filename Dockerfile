@@ -11,4 +11,4 @@ RUN python -m venv .venv && .venv/bin/pip install --no-cache-dir torch torchvisi
     && make install
 ENV PATH=/home/researcher/chexnet_nb/.venv/bin:$PATH
 EXPOSE 8888
-CMD ["jupyter", "lab", "nbs", "--ip=0.0.0.0", "--no-browser"]
+CMD ["jupyter", "lab", "--config=.ci/lab.py", "nbs/welcome.ipynb", "--ip=0.0.0.0", "--no-browser"]

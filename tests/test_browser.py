@@ -107,9 +107,9 @@ def paged(url, width=1366, height=768):
 
 def run_all(page):
     "Run the notebook by the menu; once more where the page was not yet connected to its kernel and shows nothing of it."
+    asked = page.locator(".jp-Dialog .jp-mod-accept") # A slow machine's page asks for a kernel that it has
+    page.add_locator_handler(asked, lambda: asked.click())
     for _ in range(5):
-        asked = page.locator(".jp-Dialog .jp-mod-accept") # A slow machine's page asks for a kernel that it has
-        if asked.count(): asked.click()
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_text("Run All Cells", exact=True).click()
         for _ in range(20):
@@ -194,7 +194,7 @@ def tools(page, now):
     page.keyboard.press("Enter")
     page.wait_for_function("() => document.querySelector('.cam-browser').innerText.includes('3 of ')", timeout=20_000)
     note = page.locator(".cam-browser textarea")
-    note.fill("seen twice")
+    note.fill(f"seen {time.time()}")
     note.blur()
     page.wait_for_function("() => document.querySelector('.cam-browser').innerText.includes('noted in')", timeout=20_000)
 
