@@ -4,18 +4,20 @@
 
 # %% auto #0
 __all__ = ['summed_bce', 'weighted_bce', 'correct_prevalence', 'Training', 'Progress', 'Curves', 'best_precision', 'versions',
-           'train']
+           'conditions', 'train']
 
-# %% ../nbs/22_training.ipynb #d8e963f4
+# %% ../nbs/22_training.ipynb #6a4aa39b
 import json
 import logging
 import platform
 import shutil
+import subprocess
 import sys
 import time
 import warnings
 from dataclasses import asdict
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -94,11 +96,12 @@ class Training(pl.LightningModule):
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss
 
-# %% ../nbs/22_training.ipynb #e291aebf
+# %% ../nbs/22_training.ipynb #c60c01a5
 @patch
 def validation_step(self:Training, batch, _):
     images, labels = batch
-    self.log("val_loss", self.loss(images, labels), batch_size=len(images), sync_dist=True)
+    with torch.autocast(self.device.type, enabled=False): loss = self.loss(images, labels)
+    self.log("val_loss", loss, batch_size=len(images), sync_dist=True)
 
 @patch
 def configure_optimizers(self:Training):
@@ -147,24 +150,43 @@ class Curves(Callback):
         earlier = pd.read_csv(self.file).query("epoch < @row['epoch']") if self.file.exists() else None
         with atomic_path(self.file) as part: pd.concat([earlier, pd.DataFrame([row])]).to_csv(part, index=False)
 
-# %% ../nbs/22_training.ipynb #b5dd923b
+# %% ../nbs/22_training.ipynb #bf5c99d5
 def best_precision(
     device: torch.device, # Where the training runs
 ) -> str: # Lightning's name for it
-    "The fastest arithmetic that the device is made for."
-    if device.type == "cuda": return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
-    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return "bf16-mixed" if device.type == "cpu" and native() else "32-true"
+    "Mixed arithmetic where it pays, on CUDA; else float32."
+    if device.type != "cuda": return "32-true"
+    return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
 
-# %% ../nbs/22_training.ipynb #cd34d1ba
+# %% ../nbs/22_training.ipynb #ce7156f0
 def versions() -> dict[str, str]:
     "What a result depends on: the versions of Python and of the packages that compute, and the device."
     packages = "chexnet_nb torch torchvision lightning numpy pandas scikit-learn torchxrayvision".split()
     device = best_device()
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{device.type}, {torch.get_num_threads()} threads"
-    return dict(python=platform.python_version(), **{p: version(p) for p in packages}, device=name)
+    return dict(python=platform.python_version(), **{p: version(p) for p in packages}, device=name, commit=_commit())
 
-# %% ../nbs/22_training.ipynb #c252f010
+def _commit() -> str:
+    "The commit of the checkout that the package lies in; empty for an installed one."
+    package = find_spec("chexnet_nb").submodule_search_locations[0]
+    try: done = subprocess.run(["git", "-C", package, "rev-parse", "HEAD", "--show-toplevel"], capture_output=True, text=True)
+    except OSError: return ""
+    commit, _, top = done.stdout.strip().partition("\n")
+    return commit if top and Path(top).resolve() == Path(package).resolve().parent else ""
+
+# %% ../nbs/22_training.ipynb #51e17abb
+def conditions(
+    recipe: Recipe, # How to train
+    devices: int=1, # Processors or GPUs
+) -> dict: # precision, devices, effective_batch, deterministic, tf32
+    "How the arithmetic is really done: what `auto` became, and what the paper does not say."
+    device = best_device()
+    precision = best_precision(device) if recipe.precision == "auto" else recipe.precision
+    return dict(precision=precision, devices=devices, effective_batch=recipe.batch_size*devices,
+                deterministic=recipe.deterministic or device.type == "cpu",
+                tf32=device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32)
+
+# %% ../nbs/22_training.ipynb #1ec4715b
 def _fit(training, data, out, progress, devices) -> tuple[pl.Trainer, int]:
     "Train, or go on from the last epoch, and load the weights of the lowest validation loss; the trainer and their epoch."
     recipe = training.recipe
@@ -172,8 +194,9 @@ def _fit(training, data, out, progress, devices) -> tuple[pl.Trainer, int]:
     best = ModelCheckpoint(checkpoints, "best", monitor="val_loss", save_last=True, save_on_train_epoch_end=True)
     patience = EarlyStopping("val_loss", patience=recipe.stop_after, check_on_train_epoch_end=True)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    precision = best_precision(best_device()) if recipe.precision == "auto" else recipe.precision
+    precision = conditions(recipe)["precision"]
     trainer = pl.Trainer(max_epochs=recipe.epochs, precision=precision, devices=devices, num_sanity_val_steps=0, logger=False,
+                         deterministic=recipe.deterministic,
                          enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
                          callbacks=[*([Progress()] if progress else []), Curves(out/"curves.csv"), patience, best])
     last = checkpoints/"last.ckpt"
@@ -184,7 +207,7 @@ def _fit(training, data, out, progress, devices) -> tuple[pl.Trainer, int]:
     training.load_state_dict(state["state_dict"])
     return trainer, int(state["epoch"])+1
 
-# %% ../nbs/22_training.ipynb #0611f8dd
+# %% ../nbs/22_training.ipynb #b5597a42
 def train(
     study: Study, # Data made ready, at the recipe's size
     out: str|Path, # Run folder; a finished run there is refused, an unfinished one is resumed
@@ -201,7 +224,7 @@ def train(
         raise BadInput(f"the cache holds images of {cache.size} px, the recipe asks for {recipe.size}; prepare that size")
     data = ChestData(cache, study.table, study.split, findings, batch_size=recipe.batch_size, seed=recipe.seed)
     model = model or new_model(findings, recipe.architecture, size=recipe.size, pretrained=recipe.pretrained, seed=recipe.seed)
-    record = _record(study, recipe)
+    record = _record(study, recipe, devices)
     if reuse and run.finished and not run.differs(record): return run.folder
     run.begin(record, study.split, source=study.source, data=study.data, cache=cache.path)
     positives = int(data.labels["train"].sum())
@@ -211,12 +234,12 @@ def train(
     if trainer.is_global_zero: _finish(run, training.model, data, epoch, progress)
     return run.folder
 
-# %% ../nbs/22_training.ipynb #2a57edc5
-def _record(study, recipe) -> dict:
+# %% ../nbs/22_training.ipynb #e1c6f436
+def _record(study, recipe, devices) -> dict:
     "What a run is, in JSON's types."
     split = json.loads(json.dumps(split_summary(study.split)))
     return dict(task=recipe.task, recipe=asdict(recipe), split=split, labels=study.labels, shuffled_labels=study.shuffled,
-                data_fingerprint=study.cache.fingerprint, versions=versions())
+                data_fingerprint=study.cache.fingerprint, conditions=conditions(recipe, devices), versions=versions())
 
 def _finish(run, model, data, epoch, progress) -> None:
     "The end of a run: predictions, and thresholds fitted on those of validation."
