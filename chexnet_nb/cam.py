@@ -22,7 +22,7 @@ from matplotlib.colorbar import Colorbar
 from PIL import Image, ImageDraw
 from scipy import ndimage
 from torch.nn import functional as F
-from tqdm import tqdm
+from .progress import tqdm
 
 from .core import BadInput, atomic_path, some
 from .inference import image_files_of, read_batches, to_input

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
-from tqdm import tqdm
+from .progress import tqdm
 
 from .cache import Cache, default_cache, fill_cache, prepare
 from .core import BadInput, atomic_path, fingerprint, kept_on_error, only_one, read_json, read_table, some

@@ -27,7 +27,7 @@ import torch
 from fastcore.basics import patch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch.nn import functional as F
-from tqdm import tqdm
+from .progress import tqdm
 
 from .core import BadInput, atomic_path, fingerprint
 from .dataset import ChestData, Study, random_flip, random_shift
