@@ -3,7 +3,7 @@
     python benchmarks/images.py DATA1024 [REPEATS]
 
 DATA1024: a folder of 1024 px PNG radiographs. Writes images.csv beside this script. Every figure is the median of REPEATS
-rounds; a round measures everything once, so that a busy machine troubles all alike. One thread, except where it says two workers.
+rounds; a round measures everything once, so that a busy machine troubles all alike. One thread, except with two workers.
 """
 import os
 import resource
@@ -22,8 +22,9 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
+from chexnet_nb.cache import _prepare_batch, prepare
 from chexnet_nb.dataset import to_input
-from chexnet_nb.images import _work, find_images, prepare
+from chexnet_nb.radiograph import find_images
 
 torch.set_num_threads(1)
 USUAL = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor(),
@@ -79,7 +80,7 @@ def measure(files, repeats, folder):
     for r in range(repeats):
         rounds = {"usual pipeline": (lambda: [usual(f) for f in files], len(files)),
                   "zlib inflate": (lambda: [inflate(f) for f in files], len(files)),
-                  "prepare, one core": (lambda: _work(str(npy), 224, task), len(files)),
+                  "prepare, one core": (lambda: _prepare_batch(str(npy), 224, task), len(files)),
                   "prepare, 1 worker": (lambda: prepare(many, 224, folder/f"one{r}", workers=1, progress=False), n),
                   "prepare, 2 workers": (lambda: prepare(many, 224, folder/f"two{r}", workers=2, progress=False), n),
                   "cached epoch, uint8 batches": (lambda: epoch(cache, r, lambda batch: None), n),
@@ -105,7 +106,8 @@ def main(data, repeats=5):
         ("one worker / two workers, if two cores were free: twice the ratio of CPU times",
          2*ratio("prepare, 1 worker", "prepare, 2 workers", 1), "at least 1.8"),
         *((f"usual pipeline / {name}, {clock} time", ratio("usual pipeline", name, i), "at least 100")
-          for name in ("cached epoch, uint8 batches", "cached epoch, normalised on the CPU") for i, clock in enumerate(("wall", "CPU"))),
+          for name in ("cached epoch, uint8 batches", "cached epoch, normalised on the CPU")
+          for i, clock in enumerate(("wall", "CPU"))),
     ], columns=["ratio", "measured", "wanted"])
     print(table.round(3).to_string(index=False), ratios.round(3).to_string(index=False), sep="\n\n")
     about = f"{len(files)} PNG files, {repeats} rounds, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"

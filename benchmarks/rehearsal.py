@@ -17,7 +17,7 @@ from pathlib import Path
 from textwrap import dedent
 
 STAGES = {
-    "nothing: import the package's torch-free rooms": "import chexnet_nb.labels, chexnet_nb.splits, chexnet_nb.images",
+    "nothing: import the package's torch-free rooms": "import chexnet_nb.labels, chexnet_nb.splits, chexnet_nb.cache",
     "labels and splits": """
         from chexnet_nb.labels import read_labels
         from chexnet_nb.splits import random_split
@@ -25,7 +25,7 @@ STAGES = {
         assert len(split) == 112_120 and "torch" not in sys.modules""",
     "cache bookkeeping: index, stamps and records of 112,120 images": """
         import numpy as np
-        from chexnet_nb.images import _close, _open, _plan, _stale
+        from chexnet_nb.cache import _close, _open, _plan, _stale
         from chexnet_nb.labels import read_labels
         names = read_labels()["Image Index"].tolist()
         cache = Path(sys.argv[1])
@@ -33,11 +33,11 @@ STAGES = {
         sources = {n: (f"images/{n}", 400_000, 1) for n in names}
         index, stamps = _open(cache, 224)
         rows = _plan(_stale(sources, index, stamps), {}, index)
-        records = [{"row": r, "Image Index": n, "file": f"images/{n}", "stamp": 1, "bytes": 400_000, "file_crc32": 0, "width": 1024, "height": 1024,
-                    "mode": "L", "crc32": 0} for n, r in rows.items()]
+        same = {"stamp": 1, "bytes": 400_000, "file_crc32": 0, "width": 1024, "height": 1024, "mode": "L", "crc32": 0}
+        records = [{"row": r, "Image Index": n, "file": f"images/{n}"} | same for n, r in rows.items()]
         _close(cache, 224, index, stamps, records, [])""",
     "a second prepare that finds nothing to do": """
-        from chexnet_nb.images import fill_cache
+        from chexnet_nb.cache import fill_cache
         from chexnet_nb.labels import read_labels
         sources = {n: (f"images/{n}", 400_000, 1) for n in read_labels()["Image Index"]}
         assert len(fill_cache(sys.argv[1], 224, sources, lambda names: (), progress=False)) == 112_120""",
@@ -46,7 +46,7 @@ STAGES = {
     "empty loading: two batches, 2 workers": "LOADER\nload(cache, 2, 32)",
     "an epoch of loading, 2 workers": "LOADER\nload(cache, 2)",
     "checksums of every row (verify)": """
-        from chexnet_nb.images import Cache
+        from chexnet_nb.cache import Cache
         assert len(Cache(sys.argv[1]).verify()) == 112_120""",
     "write predictions of every image (synthetic)": """
         import numpy as np
@@ -69,7 +69,7 @@ import time
 import torch
 from torch.utils.data import DataLoader
 from chexnet_nb.dataset import Radiographs, _as_is
-from chexnet_nb.images import Cache
+from chexnet_nb.cache import Cache
 from chexnet_nb.labels import label_matrix, read_labels
 torch.set_num_threads(1)
 

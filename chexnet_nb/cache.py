@@ -258,7 +258,7 @@ def _close(cache, size, index, stamps, records, refused):
     _write_index(cache, size, index)
     (cache/"journal.jsonl").unlink(missing_ok=True)
 
-# %% ../nbs/06_cache.ipynb #e604f0ae
+# %% ../nbs/06_cache.ipynb #5f7686d2
 def fill_cache(
     cache: str|Path, # Folder of the cache, made if it is not there
     size: int, # Pixels a side
@@ -279,7 +279,7 @@ def fill_cache(
         done = _replay(cache, size, sources, stale)
         rows = _plan(stale, done, index)
         todo, records = [name for name in rows if name not in done], list(done.values())
-        check_room(cache, len(todo)*(size**2+500), "name another place with --cache")
+        check_room(cache, len(todo)*(size**2+500), "or name another place with --cache")
         item = lambda name, source: (rows[name], name, sources[name][0], sources[name][2], stale[name], source)
         tasks = ([item(*i) for i in batch] for batch in batches(todo))
         _journal(cache, size, tasks, records, todo=len(todo), workers=workers, progress=progress)

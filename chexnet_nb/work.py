@@ -24,15 +24,15 @@ from .core import BadInput
 _DONE = object() # Nothing more comes
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-# %% ../nbs/04_work.ipynb #ef6084d7
+# %% ../nbs/04_work.ipynb #b96c0514
 def check_room(
     folder: str|Path, # Where something shall be written
     needed: float, # Bytes
-    advice: str, # What can be done besides making room, for the message
+    advice: str, # What can be done besides: "or name another place"
 ) -> None:
     "Raise `BadInput` if a folder's disk has less room than is needed."
     if (free := shutil.disk_usage(folder).free) < needed:
-        raise BadInput(f"{folder} needs {needed/1e9:.2f} GB more, its disk has {free/1e9:.2f} GB free; make room, or {advice}")
+        raise BadInput(f"{folder} needs {needed/1e9:.2f} GB more, its disk has {free/1e9:.2f} GB free; make room, {advice}")
 
 # %% ../nbs/04_work.ipynb #ae5a560c
 def _serve() -> None:

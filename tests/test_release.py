@@ -1,4 +1,4 @@
-"What needs a process or a server of its own: downloads from a server that breaks on purpose, runs that are killed, disks that are full."
+"What needs a process or a server of its own: servers that break on purpose, runs that are killed, disks that are full."
 import io
 import random
 import signal
@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from chexnet_nb.cache import Cache, prepare
 from chexnet_nb.core import BadInput
-from chexnet_nb.images import Cache, prepare
-from chexnet_nb.release import download, fetch, list_members, prepare_release, verify
+from chexnet_nb.fetch import fetch, fetch_all
+from chexnet_nb.release import ADVICE, download, list_members, prepare_release, verify
 
 
 class Breaking(BaseHTTPRequestHandler):
@@ -54,7 +55,8 @@ class Breaking(BaseHTTPRequestHandler):
 
     def send_file(self, data, tag, fault):
         start, wanted = 0, self.headers.get("Range")
-        if wanted and not self.server.no_ranges and self.headers.get("If-Range", tag) == tag: start = int(wanted[6:].split("-")[0])
+        same = self.headers.get("If-Range", tag) == tag
+        if wanted and same and not self.server.no_ranges: start = int(wanted[6:].split("-")[0])
         if start >= len(data):
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(data)}")
@@ -92,7 +94,8 @@ def server():
 
 def noise(seed, side=64):
     out = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side), dtype=np.uint8)).save(out, "PNG", compress_level=1)
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side), dtype=np.uint8)
+    Image.fromarray(pixels).save(out, "PNG", compress_level=1)
     return out.getvalue()
 
 
@@ -166,7 +169,8 @@ def test_a_web_page_does_not_cost_what_was_fetched_before(server, tmp_path):
 
 
 def test_no_such_link_names_the_way_out(server, tmp_path):
-    with pytest.raises(BadInput, match="404.*--mirror"): fetch(f"{server.url}/none.tar.gz", tmp_path/"none.tar.gz", **QUICK)
+    with pytest.raises(BadInput, match="404.*--mirror"):
+        fetch(f"{server.url}/none.tar.gz", tmp_path/"none.tar.gz", advice=ADVICE, **QUICK)
 
 
 def test_a_cut_off_archive_from_elsewhere_is_completed(server, tmp_path):
@@ -193,7 +197,8 @@ def test_no_room_is_said_before_the_start(server, tmp_path, monkeypatch):
     import shutil
     server.files["images_001.tar.gz"] = ONE
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 10))
-    with pytest.raises(BadInput, match="GB free; make room"): download(tmp_path, "1", server.url, progress=False, small=False, **QUICK)
+    with pytest.raises(BadInput, match="GB free; make room"):
+        download(tmp_path, "1", server.url, progress=False, small=False, **QUICK)
     assert not (tmp_path/"images_001.tar.gz").exists()
 
 
@@ -201,11 +206,12 @@ def start(code, *args):
     "A Python process that runs some code with the package, its errors as text."
     program = "import sys\nfrom chexnet_nb.core import BadInput\ntry:\n" + textwrap.indent(textwrap.dedent(code), "    ") + \
         "\nexcept BadInput as e:\n    print(e, file=sys.stderr)\n    sys.exit(2)\n"
-    return subprocess.Popen([sys.executable, "-c", program, *map(str, args)], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    command = [sys.executable, "-c", program, *map(str, args)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
 def killed_until_done(code, args, began, kills=10, seed=0):
-    "Start, SIGKILL at a random moment after `began()` holds, ten times; then let it end. How many of the kills hit a running process."
+    "Start, SIGKILL at a random moment after `began()` holds, ten times; then let it end. How many kills hit a running process."
     rng, hit = random.Random(seed), 0
     for _ in range(kills):
         process, end = start(code, *args), time.time()+20
@@ -220,7 +226,7 @@ def killed_until_done(code, args, began, kills=10, seed=0):
 
 
 PREPARE = """
-    from chexnet_nb.images import prepare
+    from chexnet_nb.cache import prepare
     prepare(sys.argv[1], 128, sys.argv[2], workers=2, on_bad="skip", progress=False)
 """
 
@@ -258,16 +264,17 @@ def test_a_killed_run_leaves_no_worker_behind(folder, tmp_path):
     process.kill()
     process.communicate()
     time.sleep(1)
-    alive = [c for c in children if subprocess.run(["ps", "-o", "args=", "-p", c], capture_output=True, text=True).stdout.count("_serve")]
-    assert not alive
+    runs = lambda pid: subprocess.run(["ps", "-o", "args=", "-p", pid], capture_output=True, text=True).stdout
+    assert not [c for c in children if "_serve" in runs(c)]
 
 
 def test_a_full_disk_in_prepare_loses_nothing(folder, tmp_path):
     data, whole = folder
-    limited = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (6_000_000, 6_000_000))" + PREPARE.replace("\n    ", "\n")
+    limited = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (6_000_000, 6_000_000))" + textwrap.dedent(PREPARE)
     process = start(limited, data, tmp_path/"cache")
     said = process.communicate(timeout=60)[1]
-    assert process.returncode == 2 and "File too large" in said and "run the same command again to go on" in said and "Traceback" not in said
+    assert process.returncode == 2 and "File too large" in said and "Traceback" not in said
+    assert "run the same command again to go on" in said
     done = sum(1 for line in open(tmp_path/"cache"/"journal.jsonl") if line.strip())
     assert done > 200
     prepare(data, 128, tmp_path/"cache", on_bad="skip", progress=False)
@@ -299,7 +306,7 @@ def test_prepare_from_archives_killed_ten_times_ends_the_same(tmp_path):
     data.mkdir()
     for i in (1, 2, 3): (data/f"images_{i:03d}.tar.gz").write_bytes(archive(i, 250, 200))
     whole = contents(prepare_release(data, 128, tmp_path/"whole", progress=False).path)
-    code = PREPARE.replace("images import prepare", "release import prepare_release").replace("prepare(", "prepare_release(")
+    code = PREPARE.replace("cache import prepare", "release import prepare_release").replace("prepare(", "prepare_release(")
     assert killed_until_done(code, (data, tmp_path/"cache"), (tmp_path/"cache"/"images.npy").exists) >= 3
     assert contents(tmp_path/"cache") == whole
 
@@ -315,15 +322,38 @@ def test_a_full_disk_in_download_keeps_the_part(server, tmp_path):
     assert (tmp_path/"nih"/"images_004.tar.gz").read_bytes() == ONE
 
 
+def test_an_error_ends_the_other_transfers_and_keeps_their_parts(server, tmp_path):
+    server.pause, server.files["long"], server.files["short"] = .02, bytes(8_000_000), b"short"
+    def full(part):
+        time.sleep(.3)
+        raise OSError(28, "No space left on device")
+    began = time.time()
+    with pytest.raises(OSError, match="No space left"):
+        fetch_all({tmp_path/n: f"{server.url}/{n}" for n in ("long", "short")}, check=full, progress=False, **QUICK)
+    assert time.time()-began < 4 # The long one takes ten seconds
+    assert 0 < (tmp_path/"long.part").stat().st_size < 8_000_000
+
+
+def test_a_module_planted_among_the_images_does_not_run(tmp_path):
+    data = tmp_path/"data"
+    data.mkdir()
+    for i in range(130): (data/f"{i:08d}_000.png").write_bytes(noise(i, 32))
+    for name in ("struct", "pickle", "zlib", "sitecustomize"): (data/f"{name}.py").write_text("open('ran', 'w')")
+    (tmp_path/"script.py").write_text("from chexnet_nb.cache import prepare\nprepare('.', 32, workers=2, progress=False)\n")
+    subprocess.run([sys.executable, tmp_path/"script.py"], cwd=data, check=True)
+    assert len(Cache(data/".cache"/"32")) == 130 and not (data/"ran").exists()
+
+
 def test_rooms_that_need_no_torch_import_none():
-    code = "import sys, chexnet_nb.images, chexnet_nb.release, chexnet_nb.splits\nassert 'torch' not in sys.modules"
+    code = "import sys, chexnet_nb.cache, chexnet_nb.release, chexnet_nb.splits\nassert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_a_script_without_a_main_guard_prepares_with_workers(folder, tmp_path):
     arguments = f"{str(folder[0])!r}, 64, {str(tmp_path/'cache')!r}, on_bad='skip', workers=2, progress=False"
-    (tmp_path/"script.py").write_text(f"from chexnet_nb.images import prepare\nprint(len(prepare({arguments})))\n")
-    assert subprocess.run([sys.executable, tmp_path/"script.py"], capture_output=True, text=True, check=True).stdout.split()[-1] == "1198"
+    (tmp_path/"script.py").write_text(f"from chexnet_nb.cache import prepare\nprint(len(prepare({arguments})))\n")
+    ran = subprocess.run([sys.executable, tmp_path/"script.py"], capture_output=True, text=True, check=True)
+    assert ran.stdout.split()[-1] == "1198"
 
 
 def test_an_unfinished_cache_does_not_open(folder, tmp_path):
