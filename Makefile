@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-EXPERIMENTS := chexnet14 pneumonia localization published radiologists
+EXPERIMENTS := chexnet14 pneumonia localization evaluate compare radiologists
 
 .PHONY: install reports test lab browser readme docs clean
 

@@ -3,6 +3,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 here = Path(__file__).parent
 config = ConfigParser(delimiters=["="], interpolation=None)
@@ -13,6 +14,22 @@ cfg = config["DEFAULT"]
 def lines(key):
     "The non-empty lines of a settings.ini value."
     return [line.strip() for line in cfg.get(key, "").splitlines() if line.strip()]
+
+
+class BuildWithParts(build_py):
+    "Copies what lies elsewhere in the checkout into the built package; an editable install reads the checkout itself."
+
+    parts = {"experiments": ("nbs/experiments", ("*.ipynb", "presets/*.yaml")), "published": ("data/published", ("*.csv",))}
+
+    def run(self):
+        "Build, then copy."
+        super().run()
+        if getattr(self, "editable_mode", False): return
+        for part, (source, patterns) in self.parts.items():
+            for file in sorted(f for pattern in patterns for f in (here / source).glob(pattern)):
+                target = Path(self.build_lib) / "chexnet_nb" / part / file.relative_to(here / source)
+                self.mkpath(str(target.parent))
+                self.copy_file(str(file), str(target))
 
 
 extras = {name: lines(f"{name}_requirements") for name in ("dicom", "medmnist", "lab", "dev")}
@@ -36,7 +53,8 @@ setup(
         *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
     ],
     packages=find_packages(include=["chexnet_nb", "chexnet_nb.*"]),
-    package_data={"chexnet_nb": ["*.json"]},
+    package_data={"chexnet_nb": ["*.json", "assets/*", "assets/*/*"]},
+    cmdclass={"build_py": BuildWithParts},
     python_requires=f">={cfg['min_python']}",
     install_requires=lines("requirements"),
     extras_require=extras,

@@ -1,4 +1,7 @@
-"All 14 maps of an image: one forward pass of `cam` against 14 calls of the grad-cam package, on the same model, in one run.\n\nRun: python benchmarks/cam.py [repeats]; writes benchmarks/cam.csv. Needs grad-cam (a development requirement)."
+"""All 14 maps of an image: one forward pass of `cam` against 14 calls of the grad-cam package, on the same model, in one run.
+
+Run: python benchmarks/cam.py [repeats]; writes benchmarks/cam.csv. Needs grad-cam (a development requirement).
+"""
 import sys
 import time
 from pathlib import Path
@@ -23,7 +26,8 @@ def seconds(act):
 def compare(architecture, size, repeats):
     "A row of the table: medians of interleaved repeats, and how far the maps are from equal after scaling."
     model = new_model(architecture=architecture, size=size, pretrained=False).eval()
-    plain = torch.nn.Sequential(model.features, torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), model.classifier)
+    tail = torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), model.classifier
+    plain = torch.nn.Sequential(model.features, *tail)
     gradcam, x = GradCAM(plain, [plain[1]]), torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
     ours = lambda: upscale(class_activation_maps(model, x)[1], size)[0].numpy()
     theirs = lambda: np.array([gradcam(x, [ClassifierOutputTarget(c)])[0] for c in range(len(model.findings))])
@@ -33,8 +37,9 @@ def compare(architecture, size, repeats):
     difference = max(np.abs(unit(a) - b).max() for a, b in zip(scaled, theirs()))
     times = np.array([(seconds(ours), seconds(theirs)) for _ in range(repeats)])
     one, fourteen = np.median(times, 0)
-    return dict(architecture=architecture, pixels=size, threads=torch.get_num_threads(), repeats=repeats, ours_ms=1000*one, gradcam_ms=1000*fourteen,
-                times_faster=fourteen/one, least_times_faster=(times[:, 1]/times[:, 0]).min(), largest_difference=difference)
+    return dict(architecture=architecture, pixels=size, threads=torch.get_num_threads(), repeats=repeats, ours_ms=1000*one,
+                gradcam_ms=1000*fourteen, times_faster=fourteen/one, least_times_faster=(times[:, 1]/times[:, 0]).min(),
+                largest_difference=difference)
 
 
 if __name__ == "__main__":

@@ -60,9 +60,12 @@ STAGES = {
         predictions.insert(0, "Image Index", table["Image Index"])
         write_predictions(predictions, Path(sys.argv[1]).parent/"predictions.csv")""",
     "evaluation and its report: 112,120 images, 14 findings, 1,000 samples of patients": """
-        from chexnet_nb.report import evaluate
+        import pandas as pd
+        from chexnet_nb.experiment import run_experiment
         folder = Path(sys.argv[1]).parent
-        assert len(evaluate(folder/"predictions.csv", folder/"report", n_boot=1000, synthetic=True)["auroc"]) == 15""",
+        asked = dict(predictions=folder/"predictions.csv", n_boot=1000, synthetic=True)
+        out = run_experiment("evaluate", parameters=asked, out=folder/"report", progress=False)
+        assert len(pd.read_csv(out/"auroc.csv")) == 15""",
 }
 LOADER = """
 import time

@@ -4,19 +4,20 @@
 
 # %% auto #0
 __all__ = ['COMMANDS', 'command_parser', 'call', 'phantom', 'prepare', 'download', 'verify', 'pneumoniamnist', 'train', 'predict',
-           'cam', 'evaluate', 'compare', 'radiologists', 'run', 'index', 'usage', 'main']
+           'cam', 'evaluate', 'compare', 'radiologists', 'run', 'experiments', 'index', 'usage', 'main']
 
-# %% ../nbs/27_cli.ipynb #6ba87af7
+# %% ../nbs/27_cli.ipynb #cbb9c6b0
 import inspect
 import sys
 from argparse import ArgumentParser, ArgumentDefaultsHelpFormatter, BooleanOptionalAction
+from pathlib import Path
 
 from fastcore.docments import docments
 
 from . import __version__
-from .core import BadInput, name_refused
+from .core import BadInput, name_refused, new_folder
 
-# %% ../nbs/27_cli.ipynb #45af9478
+# %% ../nbs/27_cli.ipynb #33a8aa70
 def _add(parser, p, about):
     "Add a parameter of a function to its parser."
     takes = dict(help=(about or p.name).replace("%", "%%"))
@@ -29,13 +30,23 @@ def _add(parser, p, about):
     elif p.annotation is not p.empty: takes["type"] = p.annotation
     parser.add_argument(flag, dest=p.name, **takes)
 
+def _add_settings(parser):
+    "The settings of a `Recipe`, for a command that takes them as `**settings`; those it names itself are left to it."
+    from chexnet_nb.recipe import recipe_settings
+    known = {action.dest for action in parser._actions}
+    for name, (default, about) in recipe_settings().items():
+        p = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=type(default))
+        if name not in known: _add(parser, p, about)
+
 def command_parser(
     command, # A function
 ) -> ArgumentParser:
     "The parser of a subcommand, made from the function's signature and docments."
-    parser = ArgumentParser(prog=f"chexnet {_name(command)}", description=command.__doc__, formatter_class=ArgumentDefaultsHelpFormatter)
-    about = docments(command)
-    for p in inspect.signature(command).parameters.values(): _add(parser, p, about.get(p.name))
+    about, name = docments(command), f"chexnet {_name(command)}"
+    parser = ArgumentParser(prog=name, description=command.__doc__, formatter_class=ArgumentDefaultsHelpFormatter)
+    for p in inspect.signature(command).parameters.values():
+        if p.kind is p.VAR_KEYWORD: _add_settings(parser)
+        else: _add(parser, p, about.get(p.name))
     return parser
 
 def _name(command): return command.__name__.rstrip("_").replace("_", "-")
@@ -51,7 +62,7 @@ def call(
     fixed = [values.pop(p.name) for p in inspect.signature(command).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     return command(*fixed, *(values.pop(many[0]) if many else ()), **values)
 
-# %% ../nbs/27_cli.ipynb #e64c54a5
+# %% ../nbs/27_cli.ipynb #a9553089
 def phantom(
     out, # Folder of the new release
     *,
@@ -61,7 +72,7 @@ def phantom(
 ):
     "Draw a synthetic release in the layout of ChestX-ray14, with planted findings and known boxes."
     from chexnet_nb.phantom import write_phantom
-    print(write_phantom(out, patients, size, seed))
+    print(write_phantom(out, patients=patients, size=size, seed=seed))
 
 # %% ../nbs/27_cli.ipynb #93ec0c50
 def prepare(
@@ -77,7 +88,7 @@ def prepare(
     made = prepare_release(data, size, cache, on_bad=on_bad, workers=workers)
     print(f"{len(made):,} images of {made.size} px in {made.path}")
 
-# %% ../nbs/27_cli.ipynb #379f0fc4
+# %% ../nbs/27_cli.ipynb #8dbe9b29
 def download(
     dest, # Folder for the release
     *,
@@ -87,7 +98,7 @@ def download(
 ):
     "Fetch the NIH release, 42 GB: resumed, checked, never taken for whole before it is."
     from chexnet_nb.release import download as fetch_release
-    print(fetch_release(dest, archives, mirror, jobs).to_string(index=False))
+    print(fetch_release(dest, archives, mirror, jobs=jobs).to_string(index=False))
 
 def verify(
     data, # Data folder, prepared
@@ -97,7 +108,7 @@ def verify(
 ):
     "Say which images are missing, doubled, undecodable or changed; exits 1 if any is."
     from chexnet_nb.release import verdict, verify as check
-    report = check(data, cache, repair)
+    report = check(data, cache, repair=repair)
     print(verdict(report))
     return int(len(report) > 0)
 
@@ -111,7 +122,7 @@ def pneumoniamnist(
     from chexnet_nb.pneumoniamnist import write_pneumoniamnist
     print(write_pneumoniamnist(out, npz))
 
-# %% ../nbs/27_cli.ipynb #20fc8bc8
+# %% ../nbs/27_cli.ipynb #8ebf1d46
 def train(
     data, # Folder of radiographs
     *,
@@ -122,26 +133,26 @@ def train(
     absent:str="stop", # If lists name images that are not there: "stop", or "skip" them
     labels=None, # Label table; by default DATA's, else the packaged one
     cache=None, # Cache folder
-    architecture:str="densenet121", # "densenet121", "densenet_demo" or "densenet_28"
-    pretrained:bool=True, # Start from ImageNet
-    size:int=224, # Side of the images in pixels
-    batch_size:int=16, # Images a step
-    lr:float=1e-3, # Adam's learning rate
-    epochs:int=30, # At the most
-    precision:str="auto", # Lightning's name, or "auto"
     devices:int=1, # GPUs or processes
-    seed:int=0, # Of weights, order and flips
+    **settings, # Of `Recipe`
 ):
     "Train the paper's network by the paper's recipe; what departs from it is recorded in the run folder."
+    from chexnet_nb.recipe import new_recipe
+    recipe = new_recipe(task=task, **settings)
     from chexnet_nb.dataset import open_study
-    from chexnet_nb.training import new_recipe, refuse_finished, train as train_study
-    refuse_finished(out)
-    recipe = new_recipe(task=task, architecture=architecture, pretrained=pretrained, size=size, batch_size=batch_size, lr=lr,
-                        epochs=epochs, precision=precision, seed=seed)
-    study = open_study(data, size, split, lists, absent, labels, cache, seed)
+    from chexnet_nb.run import Run
+    from chexnet_nb.training import train as train_study
+    Run(out).refuse_finished()
+    study = open_study(data, recipe.size, split=split, lists=lists, absent=absent, labels=labels, cache=cache, seed=recipe.seed)
     print(train_study(study, out, recipe, devices=devices))
 
-# %% ../nbs/27_cli.ipynb #644cbf38
+# %% ../nbs/27_cli.ipynb #e3a49aac
+def _told(run) -> str:
+    "The last line of an answer."
+    from chexnet_nb.run import Run
+    caution = Run(run).caution
+    return "research only, not for diagnosis" + (f"; {caution}: its answers say nothing about radiographs" if caution else "")
+
 def predict(
     run, # Run folder, or any folder with a checkpoint
     *image, # Radiographs (PNG, JPEG, DICOM), or folders of them
@@ -149,11 +160,12 @@ def predict(
 ):
     "The probability of each finding on single radiographs; research only, not for diagnosis."
     from chexnet_nb.predictions import new_table, write_predictions
-    from chexnet_nb.training import predict_files
     new_table(out)
+    from chexnet_nb.inference import predict_files
+    from chexnet_nb.run import Run
     table, refused = predict_files(run, image)
-    write_predictions(table, out)
-    print(f"{len(table):,} images in {out}; research only, not for diagnosis")
+    write_predictions(table, out, trained_on=Run(run).trained_on)
+    print(f"{len(table):,} images in {out}; {_told(run)}")
     name_refused(refused)
 
 def cam(
@@ -164,75 +176,102 @@ def cam(
 ):
     "Class activation maps: overlays, boxes and probabilities; research only, not for diagnosis."
     from chexnet_nb.cam import write_maps
-    refused = write_maps(run, image, out, findings.split(",") if findings else None)
-    print(f"{out}; research only, not for diagnosis")
+    refused = write_maps(run, image, out, findings=findings.split(",") if findings else None)
+    print(f"{out}; {_told(run)}")
     name_refused(refused)
 
-# %% ../nbs/27_cli.ipynb #c9772622
+# %% ../nbs/27_cli.ipynb #1fd8e87c
+def _report(name, out, files, **values):
+    "Run an experiment with a command's options; say its headline and where the report is."
+    from chexnet_nb.experiment import headline_text, run_experiment
+    out = new_folder(out or Path("reports")/name)
+    for role, file in files.items():
+        if not Path(file).exists(): raise BadInput(f"no such file: {file}; {role} names a file that is not there")
+    given = {k: v for k, v in values.items() if v is not None}
+    out = run_experiment(name, parameters=given, out=out, progress=sys.stderr.isatty())
+    print("\n".join([headline_text(out), f"{out/'index.html'}"]))
+
+def _named(**files): return {k: v for k, v in files.items() if v is not None}
+
+# %% ../nbs/27_cli.ipynb #dca100b6
 def evaluate(
     predictions, # Predictions table
     *,
-    out, # Result folder
+    out=None, # Result folder; by default reports/evaluate
     labels=None, # Label table; by default the complete one of ChestX-ray14, v2020
     images=None, # Text file of the images to score; by default all
     validation=None, # Predictions table to fit thresholds on; by default they are cross-fitted by patient
+    findings=None, # Findings, with commas, of any vocabulary; by default those of NIH's 14 that are there
     cluster:bool=True, # Resample patients rather than images
     n_boot:int=10_000, # Bootstrap samples
     seed:int=0, # Of bootstrap and folds
     synthetic:bool=False, # Label the result as synthetic
 ):
     "AUROC, F1 at operating points and calibration of any predictions, with intervals."
-    from chexnet_nb.report import evaluate as score
-    print(score(predictions, out, labels, images, validation, cluster, n_boot, seed, synthetic=synthetic)["auroc"].to_string(index=False))
+    files = _named(predictions=predictions, labels=labels, images=images, validation=validation)
+    _report("evaluate", out, files, **files, findings=findings, cluster=cluster, n_boot=n_boot, seed=seed, synthetic=synthetic)
 
-# %% ../nbs/27_cli.ipynb #4057be0d
+# %% ../nbs/27_cli.ipynb #fed4859c
 def compare(
     predictions_a, # Predictions table
     predictions_b, # Another one of the same images
     *,
-    out, # Result folder
+    out=None, # Result folder; by default reports/compare
     labels=None, # Label table; by default the complete one of ChestX-ray14, v2020
     images=None, # Text file of the images to score; by default all that both have
+    findings=None, # Findings, with commas, of any vocabulary; by default those of NIH's 14 that both have
     cluster:bool=True, # Resample patients rather than images
     n_boot:int=10_000, # Bootstrap samples
     seed:int=0, # Of the bootstrap
     synthetic:bool=False, # Label the result as synthetic
 ):
     "Paired differences of AUROC with intervals, and DeLong's test."
-    from chexnet_nb.report import compare as difference
-    print(difference(predictions_a, predictions_b, out, labels, images, cluster, n_boot, seed, synthetic).to_string(index=False))
+    files = _named(predictions_a=predictions_a, predictions_b=predictions_b, labels=labels, images=images)
+    _report("compare", out, files, predictions=[predictions_a, predictions_b], labels=labels, images=images, findings=findings,
+            cluster=cluster, n_boot=n_boot, seed=seed, synthetic=synthetic)
 
-# %% ../nbs/27_cli.ipynb #e5aa11bc
+# %% ../nbs/27_cli.ipynb #3c4ca3a0
 def radiologists(
     readers, # Reader table
     *,
     predictions, # The network's predictions, best of more images than were read
-    out, # Result folder
-    findings=None, # Findings, with commas; by default all that both tables have
+    out=None, # Result folder; by default reports/radiologists
+    findings=None, # Findings, with commas, of any vocabulary; by default those of NIH's 14 that both tables have
     labels=None, # Label table to fit the threshold on
-    thresholds=None, # Thresholds of the network; by default fitted on images nobody read
+    thresholds=None, # The network's: a number, or a CSV of finding and threshold; by default fitted on images nobody read
     cluster:bool=False, # Resample patients rather than images, as the paper does
     n_boot:int=10_000, # Bootstrap samples
     seed:int=0, # Of the bootstrap
     synthetic:bool=False, # Label the result as synthetic
 ):
     "The paper's Table 1: F1 of every rater against the others, for every finding, in three protocols."
-    from chexnet_nb.report import radiologists as compare_readers
-    compare_readers(readers, predictions, out, findings, labels, thresholds, cluster, n_boot, seed, synthetic)
-    print(out)
+    files = _named(readers=readers, predictions=predictions, labels=labels)
+    _report("radiologists", out, files, **files, findings=findings, thresholds=thresholds, cluster=cluster, n_boot=n_boot,
+            seed=seed, synthetic=synthetic)
 
-# %% ../nbs/27_cli.ipynb #a466d7ec
+# %% ../nbs/27_cli.ipynb #f6f8f43f
 def run(
-    experiment, # Such as chexnet14
+    experiment, # Such as chexnet14; with --help behind it, its own parameters
     *,
     preset:str="demo", # Values of its parameters: demo, paper, …
     p:list=None, # A parameter's value, over the preset; may be repeated
     out=None, # Result folder; by default reports/EXPERIMENT, with -PRESET behind it for another than demo
+    folder=None, # Folder of experiments of one's own; by default those of the package
 ):
     "Run an experiment's notebook into a report."
-    from chexnet_nb.experiment import run_experiment
+    from chexnet_nb.experiment import headline_text, run_experiment
     if wrong := [v for v in p or () if "=" not in v]: raise BadInput(f"-p {wrong[0]}: a parameter is given as name=value")
-    print(run_experiment(experiment, preset, dict(v.split("=", 1) for v in p or ()), out)/"index.html")
+    out = run_experiment(experiment, preset, dict(v.split("=", 1) for v in p or ()), out=out, folder=folder)
+    print("\n".join(filter(None, [headline_text(out), str(out/"index.html")])))
+
+# %% ../nbs/27_cli.ipynb #92b176df
+def experiments(
+    *,
+    folder=None, # Folder of experiments of one's own; by default those of the package
+):
+    "List experiments, their presets and parameters."
+    from chexnet_nb.experiment import describe_experiment, find_experiments
+    print("\n\n".join(describe_experiment(notebook) for notebook in find_experiments(folder).values()))
 
 def index(
     *,
@@ -242,12 +281,14 @@ def index(
     from chexnet_nb.experiment import write_index
     print(write_index(reports))
 
-# %% ../nbs/27_cli.ipynb #0d9dfad9
-COMMANDS = {_name(c): c for c in (phantom, download, prepare, verify, pneumoniamnist, train, predict, cam, evaluate, compare, radiologists, run, index)}
+# %% ../nbs/27_cli.ipynb #b58a28c1
+COMMANDS = {_name(c): c for c in (phantom, download, prepare, verify, pneumoniamnist, train, predict, cam, evaluate, compare,
+                                  radiologists, run, experiments, index)}
 
 def usage() -> str:
     "The subcommands, a line each."
-    return "\n".join([f"chexnet {__version__}: CheXNet, reproduced. Research only, not for diagnosis.\n", "usage: chexnet COMMAND ...   (chexnet COMMAND --help tells its options)\n",
+    return "\n".join([f"chexnet {__version__}: CheXNet, reproduced. Research only, not for diagnosis.\n",
+                      "usage: chexnet COMMAND ...   (chexnet COMMAND --help tells its options)\n",
                       *(f"  {name:15} {c.__doc__}" for name, c in COMMANDS.items())])
 
 def main(
@@ -259,7 +300,16 @@ def main(
     if name == "--version": print(__version__); return 0
     try:
         if name not in COMMANDS: raise BadInput(f"unknown command {name!r}; valid: {', '.join(COMMANDS)}")
+        if name == "run" and len(rest) > 1 and rest[0][:1] != "-" and {"-h", "--help"} & set(rest): return _describe(rest[0])
         return call(COMMANDS[name], rest) or 0
     except BadInput as e: print(f"chexnet {name}: {e}" if name in COMMANDS else f"chexnet: {e}", file=sys.stderr)
     except KeyboardInterrupt: print("\nstopped; the same command goes on from here", file=sys.stderr); return 130
     return 2
+
+# %% ../nbs/27_cli.ipynb #362c92c5
+def _describe(experiment):
+    "What `chexnet run EXPERIMENT --help` prints: the experiment's own parameters."
+    from chexnet_nb.experiment import describe_experiment, find_experiment
+    print(describe_experiment(find_experiment(experiment)), "", sep="\n")
+    print(command_parser(run).format_help())
+    return 0

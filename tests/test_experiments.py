@@ -54,7 +54,7 @@ def test_localization(chexnet14, phantom, tmp_path):
     assert run(tmp_path/"localization", "localization", f"run={chexnet14/'run'}", f"data={phantom}", "n_boot=100")["synthetic"]
 
 
-@pytest.mark.parametrize("name", ["published", "radiologists"])
+@pytest.mark.parametrize("name", ["evaluate", "compare", "radiologists"])
 def test_statistics(name, tmp_path): assert run(tmp_path/name, name, "n_boot=100")["synthetic"]
 
 
