@@ -19,7 +19,9 @@ import pandas as pd
 from chexnet_nb.labels import FINDINGS, label_matrix, read_labels
 from chexnet_nb.metrics import auroc_table
 from chexnet_nb.predictions import simulate_predictions
-from chexnet_nb.radiologists import PROTOCOLS, f1_table, make_panel, simulate_readers
+from chexnet_nb.protocols import (PROTOCOLS, differences_table, f1_table, fitting_images, majority_positives, rater_samples, threshold_samples,
+                                  units_of)
+from chexnet_nb.radiologists import make_panel, simulate_readers
 
 IMAGES, SAMPLES, RUNS, BLOCK = 22_433, 10_000, 3, 32
 HERE = Path(__file__).parent
@@ -70,7 +72,7 @@ def drawing():
 
 def peak_mb():
     "Peak memory of a process of its own that computes the table, in MB; ru_maxrss is in kilobytes on Linux."
-    code = ("import resource, runpy, sys; b = runpy.run_path(sys.argv[1], run_name='child'); p, y, g = b['case'](); b['auroc_table'](y, p); "
+    code = ("import resource, runpy, sys; b = runpy.run_path(sys.argv[1], run_name='child'); p, y, g = b['case'](); b['auroc_table'](y, p, method='percentile'); "
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)")
     return int(subprocess.run([sys.executable, "-c", code, __file__], capture_output=True, text=True, check=True).stdout) / 1024
 
@@ -82,17 +84,30 @@ def readers_panel():
     return make_panel(readers, simulate_predictions(table), dict.fromkeys(FINDINGS, .2))
 
 
+def tables_of_raters(panel):
+    "F1s and differences of a panel, whole patients drawn."
+    unit = units_of(panel)
+    samples, positives = rater_samples(panel, unit, SAMPLES), majority_positives(panel, unit)
+    f1_table(panel, samples, positives)
+    differences_table(panel, samples, positives)
+
+
 def main():
     predictions, labels, patients = case()
     panel = readers_panel()
-    images = seconds(lambda: auroc_table(labels, predictions))
+    images = seconds(lambda: auroc_table(labels, predictions, method="percentile"))
     loop = sklearn_loop(labels, predictions)
-    clustered = seconds(lambda: auroc_table(labels, predictions, patients))
-    raters = seconds(lambda: f1_table(panel))
+    clustered = seconds(lambda: auroc_table(labels, predictions, patients, method="percentile"))
+    closed = seconds(lambda: auroc_table(labels, predictions, patients))
+    raters = seconds(lambda: tables_of_raters(panel))
+    fitting = fitting_images(predictions, read_labels().tail(IMAGES), panel.images, panel.findings)
+    refitted = seconds(lambda: threshold_samples(fitting, SAMPLES))
     (reading, size), drawn = limit(), drawing()
     rows = [("scikit-learn in a loop, estimated from 20 samples", *loop, "s"), ("this engine, images drawn", *images, "s"),
             ("faster than the loop", *loop / images, "x"), ("this engine, patients drawn", *clustered, "s"), ("patients drawn / images drawn", *clustered / images, "x"),
-            (f"radiologist table: 14 findings, 6 raters, {SAMPLES:,} samples, {len(PROTOCOLS)} protocols", *raters, "s"),
+            ("closed intervals instead (the default), patients clustered", *closed, "s"),
+            (f"thresholds of 14 findings fitted anew in each sample, {len(fitting.labels):,} images", *refitted, "s"),
+            (f"radiologist tables: 14 findings, 6 raters, {SAMPLES:,} samples, {len(PROTOCOLS)} protocols", *raters, "s"),
             ("drawing the images of every sample, nothing else", np.nan, drawn, "s"), (f"reading the {size / 1e9:.1f} GB of counts, nothing else", np.nan, reading, "s"),
             ("peak memory, images drawn", peak_mb(), np.nan, "MB")]
     table = pd.DataFrame(rows, columns=["what", "wall", "core", "unit"])

@@ -180,20 +180,22 @@ def cam(
     print(f"{out}; {_told(run)}")
     name_refused(refused)
 
-# %% ../nbs/27_cli.ipynb #1fd8e87c
+# %% ../nbs/27_cli.ipynb #5ab26ded
 def _report(name, out, files, **values):
     "Run an experiment with a command's options; say its headline and where the report is."
     from chexnet_nb.experiment import headline_text, run_experiment
+    from chexnet_nb.metrics import refuse_samples
     out = new_folder(out or Path("reports")/name)
     for role, file in files.items():
         if not Path(file).exists(): raise BadInput(f"no such file: {file}; {role} names a file that is not there")
+    refuse_samples(values["n_boot"], 14)
     given = {k: v for k, v in values.items() if v is not None}
     out = run_experiment(name, parameters=given, out=out, progress=sys.stderr.isatty())
     print("\n".join([headline_text(out), f"{out/'index.html'}"]))
 
 def _named(**files): return {k: v for k, v in files.items() if v is not None}
 
-# %% ../nbs/27_cli.ipynb #dca100b6
+# %% ../nbs/27_cli.ipynb #c4f956fb
 def evaluate(
     predictions, # Predictions table
     *,
@@ -202,35 +204,39 @@ def evaluate(
     images=None, # Text file of the images to score; by default all
     validation=None, # Predictions table to fit thresholds on; by default they are cross-fitted by patient
     findings=None, # Findings, with commas, of any vocabulary; by default those of NIH's 14 that are there
-    cluster:bool=True, # Resample patients rather than images
-    n_boot:int=10_000, # Bootstrap samples
+    cluster:bool=True, # Take patients as independent, rather than images
+    method="delong", # Intervals of the AUROC: delong, or percentile as in the paper
+    n_boot:int=10_000, # Bootstrap samples, for average precision and percentiles
     seed:int=0, # Of bootstrap and folds
     synthetic:bool=False, # Label the result as synthetic
 ):
     "AUROC, F1 at operating points and calibration of any predictions, with intervals."
     files = _named(predictions=predictions, labels=labels, images=images, validation=validation)
-    _report("evaluate", out, files, **files, findings=findings, cluster=cluster, n_boot=n_boot, seed=seed, synthetic=synthetic)
+    _report("evaluate", out, files, **files, findings=findings, cluster=cluster, method=method, n_boot=n_boot,
+            seed=seed, synthetic=synthetic)
 
-# %% ../nbs/27_cli.ipynb #fed4859c
+# %% ../nbs/27_cli.ipynb #532dc8d0
 def compare(
     predictions_a, # Predictions table
-    predictions_b, # Another one of the same images
+    predictions_b, # Another one, of the same images unless --unpaired
     *,
     out=None, # Result folder; by default reports/compare
     labels=None, # Label table; by default the complete one of ChestX-ray14, v2020
     images=None, # Text file of the images to score; by default all that both have
     findings=None, # Findings, with commas, of any vocabulary; by default those of NIH's 14 that both have
-    cluster:bool=True, # Resample patients rather than images
-    n_boot:int=10_000, # Bootstrap samples
+    unpaired:bool=False, # The two were scored on different images
+    cluster:bool=True, # Take patients as independent, rather than images
+    method="delong", # Intervals: delong, or percentile of bootstrap samples
+    n_boot:int=10_000, # Bootstrap samples, for percentiles
     seed:int=0, # Of the bootstrap
     synthetic:bool=False, # Label the result as synthetic
 ):
     "Paired differences of AUROC with intervals, and DeLong's test."
     files = _named(predictions_a=predictions_a, predictions_b=predictions_b, labels=labels, images=images)
     _report("compare", out, files, predictions=[predictions_a, predictions_b], labels=labels, images=images, findings=findings,
-            cluster=cluster, n_boot=n_boot, seed=seed, synthetic=synthetic)
+            unpaired=unpaired, cluster=cluster, method=method, n_boot=n_boot, seed=seed, synthetic=synthetic)
 
-# %% ../nbs/27_cli.ipynb #3c4ca3a0
+# %% ../nbs/27_cli.ipynb #3405735e
 def radiologists(
     readers, # Reader table
     *,
@@ -238,16 +244,18 @@ def radiologists(
     out=None, # Result folder; by default reports/radiologists
     findings=None, # Findings, with commas, of any vocabulary; by default those of NIH's 14 that both tables have
     labels=None, # Label table to fit the threshold on
-    thresholds=None, # The network's: a number, or a CSV of finding and threshold; by default fitted on images nobody read
-    cluster:bool=False, # Resample patients rather than images, as the paper does
+    thresholds=None, # The network's: a number, or a CSV of finding and threshold; by default fitted on other patients' images
+    fixed:bool=False, # Hold fitted thresholds fixed, rather than fit them anew in each sample
+    resample="patients", # What a sample draws: patients, or images as in the paper
+    method="expanded", # Intervals: expanded percentiles, or percentile as in the paper
     n_boot:int=10_000, # Bootstrap samples
     seed:int=0, # Of the bootstrap
     synthetic:bool=False, # Label the result as synthetic
 ):
     "The paper's Table 1: F1 of every rater against the others, for every finding, in three protocols."
     files = _named(readers=readers, predictions=predictions, labels=labels)
-    _report("radiologists", out, files, **files, findings=findings, thresholds=thresholds, cluster=cluster, n_boot=n_boot,
-            seed=seed, synthetic=synthetic)
+    _report("radiologists", out, files, **files, findings=findings, thresholds=thresholds, fixed=fixed, resample=resample,
+            method=method, n_boot=n_boot, seed=seed, synthetic=synthetic)
 
 # %% ../nbs/27_cli.ipynb #f6f8f43f
 def run(

@@ -6,7 +6,7 @@
 __all__ = ['BLUE', 'ORANGE', 'GREEN', 'GREY', 'Picture', 'plot_forest', 'plot_roc', 'plot_reliability', 'plot_curves',
            'plot_raters', 'plot_differences', 'plot_thresholds']
 
-# %% ../nbs/14_figures.ipynb #f2f97a47
+# %% ../nbs/14_figures.ipynb #2f48f0b7
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from io import BytesIO
@@ -19,8 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from .metrics import reliability
-from .radiologists import PROTOCOLS
+from .calibration import reliability
+from .protocols import PROTOCOLS
 
 # %% ../nbs/14_figures.ipynb #419c78e1
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6b7280"
@@ -71,13 +71,14 @@ class Picture:
         return file.getvalue()
     def _repr_mimebundle_(self, **_): return {"image/png": self.png, "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
 
-# %% ../nbs/14_figures.ipynb #1cfa8b17
+# %% ../nbs/14_figures.ipynb #ba85782c
 def _row(ax, at, values, heavy):
     "One estimate with its interval at height `at`, the numbers to the right."
     v, low, high = values
     ax.plot([low, high], [at, at], color=BLUE, lw=2.6 if heavy else 1.6, solid_capstyle="butt")
     ax.plot(v, at, "D" if heavy else "o", color=BLUE, ms=6 if heavy else 5)
-    text = "no estimate" if np.isnan(v) else f"{v:.3f} ({low:.3f}, {high:.3f})".replace("-", "−")
+    between = "no interval" if np.isnan(low) else f"{low:.3f}, {high:.3f}"
+    text = "no estimate" if np.isnan(v) else f"{v:.3f} ({between})".replace("-", "−")
     ax.text(1.02, at, text, transform=ax.get_yaxis_transform(), va="center", fontsize=8, family="monospace",
             weight="bold" if heavy else "normal")
 
@@ -140,23 +141,25 @@ def _roc(ax, truth, scores):
     ax.plot(false, hits, color=BLUE, lw=1.6)
     ax.text(.97, .04, f"{roc_auc_score(truth, scores):.3f}", ha="right", fontsize=9, color=BLUE)
 
-# %% ../nbs/14_figures.ipynb #d9ddc5da
+# %% ../nbs/14_figures.ipynb #6bd344a3
 def plot_reliability(
     labels: np.ndarray, # 0/1, shape (images, findings)
     predictions: pd.DataFrame, # Predictions of the same images
     *,
+    groups: Sequence|None=None, # Patient of each image; None if each image is its own
     bins:int=10, # Bins of equal count
     title: str="", # Above
     axes: Sequence[Axes]|None=None, # One a finding; None for a new figure
 ) -> Figure:
-    "A reliability diagram a finding: share of positives against mean probability; each panel has the range of its finding."
+    "A reliability diagram a finding, with pointwise 95% intervals; each panel has the range of its finding."
     findings = list(predictions.columns.drop("Image Index"))
     axes = _panels(findings, (2, 2.05), axes)
     for i, (ax, finding) in enumerate(zip(axes, findings)):
-        points = reliability(labels[:, i], predictions[finding].to_numpy(), bins)
+        points = reliability(labels[:, i], predictions[finding].to_numpy(), bins=bins, groups=groups)
         end = 1.08*max(points.predicted.max(), points.observed.max(), 1e-3)
         ax.plot([0, end], [0, end], color="0.8", lw=1)
         ax.plot(points.predicted, points.observed, "o-", color=BLUE, ms=3.5, lw=1.2)
+        ax.vlines(points.predicted, points.low, points.high, color=BLUE, lw=1)
         ax.set(xlim=(0, end), ylim=(0, end), aspect="equal")
         ax.locator_params(nbins=4)
     return _labelled(axes, "mean predicted probability", "share of positives", title)
@@ -181,16 +184,21 @@ def plot_curves(
     ax.legend(frameon=False, fontsize=8)
     return _labelled([ax])
 
-# %% ../nbs/14_figures.ipynb #f35cc1d7
+# %% ../nbs/14_figures.ipynb #8164f9bb
+def _with_interval(table):
+    "The rows of findings that have an interval somewhere, for those alone are drawn; all if none has one."
+    shown = table.finding[table.low.notna()].unique()
+    return table[table.finding.isin(shown)] if len(shown) else table
+
 def plot_raters(
-    f1s: pd.DataFrame, # As `radiologists.f1_table` gives it
+    f1s: pd.DataFrame, # As `protocols.f1_table` gives it
     *,
     protocol: str="paper", # One of `PROTOCOLS`
     title: str="", # Above
     axes: Sequence[Axes]|None=None, # One a finding; None for a new figure
 ) -> Figure:
     "F1 of every rater with its 95% interval, one panel a finding: the paper's Table 1 as a forest plot."
-    part = f1s[(f1s.protocol == protocol) & (f1s.rater != "difference")]
+    part = _with_interval(f1s[(f1s.protocol == protocol) & (f1s.rater != "difference")])
     findings, raters = list(pd.unique(part.finding)), list(pd.unique(part.rater))
     axes = _panels(findings, (2.3, .22*len(raters)+.75), axes)
     styles = {"average": (GREY, "D"), "network": (ORANGE, "s")}
@@ -210,32 +218,34 @@ def _rater(ax, at, values, color, marker="o", x=.02):
     ax.plot(f1, at, marker, color=color, ms=5)
     if np.isnan(f1): ax.text(x, at, "undefined", fontsize=6.5, va="center", color=GREY)
 
-# %% ../nbs/14_figures.ipynb #e161614d
+# %% ../nbs/14_figures.ipynb #8e146dc0
 def plot_differences(
-    f1s: pd.DataFrame, # As `radiologists.f1_table` gives it
+    differences: pd.DataFrame, # As `protocols.differences_table` gives it
     *,
     title: str="", # Above
     axes: Sequence[Axes]|None=None, # One a protocol; None for a new figure
 ) -> Figure:
-    "F1 of the network minus the average radiologist's, 95% intervals, a row a finding, a column a protocol."
-    part = f1s[f1s.rater == "difference"]
+    "F1 of the network minus the average radiologist's, a row a finding, a column a protocol; thin: for radiologists like these."
+    part = _with_interval(differences)
     findings = list(pd.unique(part.finding))
     axes = _panels(PROTOCOLS, (3, .28*len(findings)+1.2), axes)
     for k, (ax, protocol) in enumerate(zip(axes, PROTOCOLS)):
         rows = part[part.protocol == protocol].set_index("finding").loc[findings]
-        for j, (f1, low, high) in enumerate(rows[["f1", "low", "high"]].to_numpy(float)):
-            color = GREY if not (low > 0 or high < 0) else BLUE if low > 0 else ORANGE
-            _rater(ax, -j, (f1, low, high), color, x=0)
+        for j, row in enumerate(rows.itertuples()):
+            color = GREY if not row.p_holm < .05 else BLUE if row.low > 0 else ORANGE
+            ax.plot([row.low_readers, row.high_readers], [-j, -j], color=color, lw=.7)
+            _rater(ax, -j, (row.difference, row.low, row.high), color, x=0)
         ax.axvline(0, color="0.5", lw=1, ls=":")
         ax.set_yticks(-np.arange(len(findings)), ["" if k else f.replace("_", " ") for f in findings], fontsize=9)
         ax.set(ylim=(.4-len(findings), .6))
         ax.grid(axis="x", color="0.92")
-    says = "F1 of the network − F1 of the average radiologist; blue: above, orange: below, grey: interval holds 0"
+    says = ("F1 of the network − F1 of the average radiologist; blue: above, orange: below, grey: none shown\n"
+            "(corrected for the number of findings); thin: for radiologists like these")
     return _labelled(axes, says, title=title)
 
-# %% ../nbs/14_figures.ipynb #2861d79e
+# %% ../nbs/14_figures.ipynb #371fe3a0
 def plot_thresholds(
-    curves: dict, # Finding -> as `radiologists.f1_by_threshold` gives it
+    curves: dict, # Finding -> as `protocols.f1_by_threshold` gives it
     thresholds: dict, # Finding -> the threshold used; NaN: none
     *,
     title: str="", # Above

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PAPER_REMARKS', 'Html', 'number', 'with_interval', 'html_table', 'notes', 'synthetic_note', 'auroc_page_table',
-           'operating_page_table', 'calibration_page_table', 'compare_page_table', 'rater_page_table', 'published',
-           'published_auroc', 'provenance_of', 'made_from_table', 'provenance_table', 'data_note', 'write_tables',
-           'write_headline']
+           'operating_page_table', 'calibration_page_table', 'compare_page_table', 'rater_page_table',
+           'difference_page_table', 'published', 'published_auroc', 'provenance_of', 'made_from_table',
+           'provenance_table', 'data_note', 'write_tables', 'write_headline']
 
 # %% ../nbs/15_tables.ipynb #419b0c87
 import hashlib
@@ -22,7 +22,7 @@ from .core import BadInput, atomic_path, fingerprint, shipped, some, write_json
 from .labels import FINDINGS
 from .source import Source
 
-# %% ../nbs/15_tables.ipynb #0a0e9a72
+# %% ../nbs/15_tables.ipynb #78c49956
 class Html(str):
     "HTML that a notebook shows as it is."
     def _repr_html_(self) -> str: return str(self)
@@ -40,8 +40,9 @@ def with_interval(
     high: float, # Upper end
     digits: int=3, # After the point
 ) -> str: # "0.838 (0.832, 0.844)"
-    "An estimate with its interval as text, as the paper writes it."
-    return "—" if pd.isna(value) else f"{number(value, digits)} ({number(low, digits)}, {number(high, digits)})"
+    "An estimate with its interval as text, as the paper writes it; an estimate without one says so."
+    if pd.isna(value): return "—"
+    return f"{number(value, digits)} ({'no interval' if pd.isna(low) else f'{number(low, digits)}, {number(high, digits)}'})"
 
 # %% ../nbs/15_tables.ipynb #02b2e56f
 def html_table(
@@ -82,20 +83,20 @@ def synthetic_note(
     said = f"Synthetic input: {html.escape(what)}. These figures say nothing about any real network or reader."
     return Html(f'<p class="synthetic"><strong>{said}</strong></p>' if what else "")
 
-# %% ../nbs/15_tables.ipynb #310eea64
+# %% ../nbs/15_tables.ipynb #f88d3493
 def _intervals(table, *columns):
     "Estimates with their intervals as text: (value, low, high) of every row."
     return [with_interval(*row) for row in table[list(columns)].to_numpy(float)]
 
 def _reasons(table):
-    "Why rows are empty and how many samples intervals had to leave out, as notes."
-    said = [f"{f}: {why}, so it has no AUROC and the mean leaves it out." for f, why in table.attrs.get("reasons", {}).items()]
+    "Why rows have no interval and how many samples others had to leave out, as notes."
+    said = [*table.attrs.get("notes", [])]
     if left := table.attrs.get("left_out"):
         counts = ", ".join(f"{f} {n:,}" for f, n in left.items())
         said.append(f"Samples left out because a finding had no positives or no negatives: {counts}.")
     return notes(said)
 
-# %% ../nbs/15_tables.ipynb #69ca8d87
+# %% ../nbs/15_tables.ipynb #8d6ca948
 def auroc_page_table(
     table: pd.DataFrame, # As `metrics.auroc_table` gives it
     beside: pd.DataFrame|None=None, # To set beside ours, index finding, such as `published_auroc()`; never for synthetic input
@@ -110,35 +111,39 @@ def auroc_page_table(
 def operating_page_table(
     table: pd.DataFrame, # As `metrics.operating_table` gives it
 ) -> Html:
-    "F1, sensitivity, specificity and average precision with their intervals, for a page."
+    "F1, sensitivity, specificity, predictive value and average precision with their intervals, for a page."
     shown = table[["finding", "threshold", "positives", "called"]].copy()
-    for name in ("f1", "sensitivity", "specificity", "average_precision"):
-        head = "F1" if name == "f1" else name.replace("_", " ")
+    names = ("f1", "sensitivity", "specificity", "ppv", "average_precision")
+    for name in names:
+        head = {"f1": "F1", "ppv": "PPV"}.get(name, name.replace("_", " "))
         shown[head] = _intervals(table, name, f"{name}_low", f"{name}_high")
-    return html_table(shown)
+    return Html(html_table(shown) + _reasons(table))
 
-# %% ../nbs/15_tables.ipynb #0a58ed5c
+# %% ../nbs/15_tables.ipynb #dfae40db
 def calibration_page_table(
-    table: pd.DataFrame, # As `metrics.calibration_table` gives it
+    table: pd.DataFrame, # As `calibration.calibration_table` gives it
 ) -> Html:
-    "Prevalence, mean probability and calibration error, for a page."
+    "Prevalence, mean probability, slope and intercept with their intervals, and the errors, for a page."
     shown = table[["finding", "prevalence", "mean_probability"]].rename(columns={"mean_probability": "mean probability"})
-    return html_table(shown.assign(**{"calibration error (95% interval)": _intervals(table, "ece", "low", "high")}))
+    for name in ("slope", "intercept"): shown[name] = _intervals(table, name, f"{name}_low", f"{name}_high")
+    shown = shown.assign(**{"ECE": table.ece, "ECE by chance": table.ece_chance, "error without bias": table.rms_debiased})
+    return Html(html_table(shown) + _reasons(table))
 
 def compare_page_table(
     table: pd.DataFrame, # As `metrics.compare_table` gives it
 ) -> Html:
-    "Two AUROCs, their difference with its interval, and DeLong's p, for a page."
+    "Two AUROCs, their difference with its interval, p and the p corrected for the number of findings, for a page."
+    def as_text(ps): return ["" if pd.isna(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}" for p in ps]
     positives = ["" if pd.isna(p) else f"{p:,}" for p in table.positives]
-    p = ["" if pd.isna(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}" for p in table.p_delong]
     shown = pd.DataFrame({"finding": table.finding, "positives": positives, "first": table["first"], "second": table["second"],
-                          "difference (95% interval)": _intervals(table, "difference", "low", "high"), "DeLong p": p})
+                          "difference (95% interval)": _intervals(table, "difference", "low", "high"),
+                          "p": as_text(table.p), "p, corrected (Holm)": as_text(table.p_holm)})
     return Html(html_table(shown, strong=[-1]) + _reasons(table))
 
-# %% ../nbs/15_tables.ipynb #3becff44
+# %% ../nbs/15_tables.ipynb #92752a26
 def rater_page_table(
-    f1s: pd.DataFrame, # As `radiologists.f1_table` gives it
-    protocol: str, # One of `radiologists.PROTOCOLS`
+    f1s: pd.DataFrame, # As `protocols.f1_table` gives it
+    protocol: str, # One of `protocols.PROTOCOLS`
 ) -> Html:
     "F1 with interval, a row a finding, a column a rater."
     part = f1s[f1s.protocol == protocol]
@@ -146,6 +151,18 @@ def rater_page_table(
     text = pd.Series(cells, [part.finding, part.rater]).unstack()
     text = text.loc[pd.unique(part.finding), pd.unique(part.rater)]
     return html_table(text.rename_axis("finding").reset_index())
+
+# %% ../nbs/15_tables.ipynb #0a03c61a
+def difference_page_table(
+    differences: pd.DataFrame, # As `protocols.differences_table` gives it
+    protocol: str, # One of `protocols.PROTOCOLS`
+) -> Html:
+    "Network minus average radiologist: interval, p, corrected p, and the interval for radiologists like these."
+    part = differences[differences.protocol == protocol]
+    return html_table(pd.DataFrame({
+        "finding": part.finding, "majority positives": part.positives,
+        "difference (95% interval)": _intervals(part, "difference", "low", "high"), "p": part.p, "p, corrected": part.p_holm,
+        "for radiologists like these": _intervals(part, "difference", "low_readers", "high_readers")}))
 
 # %% ../nbs/15_tables.ipynb #2a8b390c
 def published(
