@@ -40,14 +40,15 @@ def some(
     names = [str(n) for n in names]
     return ", ".join(names[:most]) + (f" and {len(names)-most:,} more" if len(names) > most else "")
 
-# %% ../nbs/00_core.ipynb #35b008ce
+# %% ../nbs/00_core.ipynb #9806b3a4
 def name_refused(
     refused: dict, # Name -> why it was refused
+    others: bool=True, # Whether there were others, which are done
 ) -> None:
     "Raise `BadInput` that names everything refused; nothing if there is none."
     if not refused: return
     named = "\n".join(f"  {n}: {why}" for n, why in refused.items())
-    raise BadInput(f"{len(refused):,} files cannot be read, the others are done:\n{named}")
+    raise BadInput(f"{len(refused):,} files cannot be read, {'the others are' if others else 'nothing is'} done:\n{named}")
 
 def in_range(
     name: str, # Of a number, for the message
