@@ -232,7 +232,7 @@ def mark(row):
     if np.isnan(row["coverage"]): return "no interval"
     if .93 <= row["coverage"] <= .97: return "holds"
     if row["coverage"] > .97: return "exact: at least 95% by construction" if row["method"] == "exact" else "conservative: wider than needed"
-    return "the paper's, too narrow" if row["method"] == "percentile" else "too narrow here"
+    return "percentiles, too narrow" if row["method"] == "percentile" else "too narrow here"
 
 
 def main():

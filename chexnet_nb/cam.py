@@ -314,7 +314,7 @@ def run_scale(
     if own is not None: run.write_scale(dict(zero=zero, top=scale.top, images=len(own)))
     return scale
 
-# %% ../nbs/23_cam.ipynb #5accdc3c
+# %% ../nbs/23_cam.ipynb #356212f6
 NOTICE = "research only, not for diagnosis"
 
 def captioned(
@@ -329,7 +329,8 @@ def captioned(
     "A picture with boxes, a caption, its colour scale and the notice below it."
     height, width = picture.shape[:2]
     k = side/max(height, width)
-    sheet = Image.new("RGB", (round(width*k), round(height*k)+(82 if caution else 60)), "white")
+    last = [(NOTICE, "black"), *([(caution, "#a00000")] if caution else [])]
+    sheet = Image.new("RGB", (round(width*k), round(height*k) + 60 + 22*len(last)), "white")
     sheet.paste(Image.fromarray(picture).resize((round(width*k), round(height*k)), Image.Resampling.BICUBIC))
     draw, y = ImageDraw.Draw(sheet), round(height*k)
     for left, high, w, h in np.asarray(boxes, float).reshape(-1, 4)*k:
@@ -338,8 +339,8 @@ def captioned(
     shades = (matplotlib.colormaps[COLOURS](np.linspace(0, 1, 120))[None, :, :3]*255).astype(np.uint8)
     sheet.paste(Image.fromarray(shades).resize((120, 12)), (28, y+38))
     draw.text((12, y+35), "0", "black", font_size=14)
-    draw.text((154, y+35), f"{top:.1f} logits above usual; {NOTICE}", "black", font_size=14)
-    if caution: draw.text((12, y+57), caution, "#a00000", font_size=14)
+    draw.text((154, y+35), f"{top:.1f} logits above usual", "black", font_size=14)
+    for i, (said, colour) in enumerate(last): draw.text((12, y+57+22*i), said, colour, font_size=14)
     return sheet
 
 # %% ../nbs/23_cam.ipynb #b1b6ee5b

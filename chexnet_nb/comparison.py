@@ -78,11 +78,11 @@ def rater_points(
             rows.append((finding, name, yes.mean() if len(yes) else np.nan, 1-no.mean() if len(no) else np.nan))
     return pd.DataFrame(rows, columns=["finding", "rater", "sensitivity", "specificity"])
 
-# %% ../nbs/16_comparison.ipynb #f4e34fa8
+# %% ../nbs/16_comparison.ipynb #9a535793
 PROTOCOL_NOTES = {
     "paper": "Each rater against each other rater, the network among them; the mean of those F1s (the paper's protocol).",
-    "readers": "Radiologists against radiologists only. Its difference is the paper's times R/(R−1) for R radiologists: the same "
-               "sign, p and verdict; the distance before the network is among the radiologists' references, and nothing else.",
+    "readers": "Radiologists against radiologists only. Its difference is the paper's times R/(R−1) for R radiologists: the "
+               "same sign, p and verdict; the distance before the network is among the radiologists' references, no more.",
     "majority": "Each radiologist against the majority of the other radiologists (more than half of the votes cast; a tie is a "
                 "no), and the network against the same references, on the same images: equal skill gives a difference of 0."}
 
@@ -107,8 +107,8 @@ def undefined_notes(
     "What was left out because F1 was undefined in a sample."
     left = {k: n for k, n in f1s.attrs.get("left_out", {}).items() if k[2] == "difference"}
     worst = ", ".join(f"{f} ({p}) {n:,}" for n, (p, f, _) in sorted(((n, k) for k, n in left.items()), reverse=True)[:3])
-    return [f"Differences of {len(left)} findings and protocols leave out samples in which an F1 is undefined, most for {worst}; "
-            "where more than a tenth would be left out there is no interval."] if left else []
+    return [f"Differences of {len(left)} findings and protocols leave out samples in which an F1 is undefined, most for "
+            f"{worst}; where more than a tenth would be left out there is no interval."] if left else []
 
 # %% ../nbs/16_comparison.ipynb #3098e1ec
 def threshold_notes(

@@ -243,7 +243,7 @@ def expanded_p(
     tail = max(min((known <= 0).mean(), (known >= 0).mean()), 1/(len(known)+1))
     return float(min(1., 2*stats.t.cdf(stats.norm.ppf(tail)/_expansion(patients), patients-1)))
 
-# %% ../nbs/12_metrics.ipynb #b6899513
+# %% ../nbs/12_metrics.ipynb #621a5ba2
 def logit_interval(
     values: np.ndarray, # Estimates in [0, 1], shape (outputs,)
     samples: np.ndarray, # Resampled values, shape (outputs, samples), NaN where undefined
@@ -252,8 +252,9 @@ def logit_interval(
     "95% intervals from the bootstrap's standard error on the logit scale, with t quantiles."
     if not samples.shape[1]: return np.full((len(values), 2), np.nan)
     with np.errstate(all="ignore"):
-        mean = np.nanmean(samples, axis=1, keepdims=True)
-        error = np.sqrt(np.nanmean((samples-mean)**2, axis=1)) / (values*(1-values))
+        known, n = ~np.isnan(samples), (~np.isnan(samples)).sum(1)
+        mean = np.where(known, samples, 0).sum(1)/n
+        error = np.sqrt(np.where(known, (samples-mean[:, None])**2, 0).sum(1)/n) / (values*(1-values))
         ends = special.expit(special.logit(values)[:, None] + stats.t.isf(.025, degrees)[:, None]*error[:, None]*[-1, 1])
     ends[(np.isnan(samples).mean(1) > MOST_LEFT_OUT) | np.isnan(ends).any(1)] = np.nan
     return ends
