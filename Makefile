@@ -27,9 +27,10 @@ test: $(READY)
 lab: $(READY)
 	$(BIN)/jupyter lab nbs
 
-# The browser of class activation maps as a page of its own.
+# The browser of class activation maps as a page of its own, for whoever has the token of the link that it prints, under a local name.
+VOILA := --Voila.ip=127.0.0.1 --Voila.auto_token=True --Voila.tornado_settings=allow_remote_access=False
 browser: reports/chexnet14/report.json
-	$(BIN)/voila nbs/tutorials/cam_browser.ipynb
+	$(BIN)/voila nbs/tutorials/cam_browser.ipynb $(VOILA)
 
 # README.md from nbs/index.ipynb.
 readme: $(READY)
