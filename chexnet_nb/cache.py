@@ -199,7 +199,7 @@ def _prepare_batch(npy, size, batch):
     "Prepare the images of a batch; a record for each."
     with open(npy, "r+b") as out: return [_one(out, size, *item) for item in batch]
 
-# %% ../nbs/06_cache.ipynb #e5485807
+# %% ../nbs/06_cache.ipynb #22645c1b
 def _stale(sources, index, stamps):
     "Name -> known checksum (None: unknown or another size) of each image that has to be looked at."
     known = dict(zip(index["Image Index"], zip(index["bytes"], index["file_crc32"])))
@@ -220,7 +220,7 @@ def _replay(cache, size, sources, stale):
                 record = json.loads(line)
                 name, row = record["Image Index"], int(record["row"])
                 was = record["file"], record.get("bytes", sources.get(name, ("", 0))[1]), record["stamp"]
-            except (ValueError, KeyError, TypeError): continue # A torn line
+            except (ValueError, KeyError, TypeError, RecursionError): continue # A torn line
             if name not in stale or sources[name] != was: continue
             pixels.seek(HEADER_BYTES + row*size**2)
             if "crc32" in record and zlib.crc32(pixels.read(size**2)) != record["crc32"]: continue

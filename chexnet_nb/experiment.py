@@ -140,7 +140,7 @@ def describe_experiment(
     return "\n".join([f"{notebook.stem}: {said}", f"  presets: {presets}", "  parameters (-p name=value):",
                       *(f"    {k:{wide}}  {h} (default: {d!r})" for k, d, h in rows)])
 
-# %% ../nbs/26_experiment.ipynb #7c11746f
+# %% ../nbs/26_experiment.ipynb #d0ebae14
 def run_experiment(
     name: str, # Experiment
     preset: str="demo", # Preset of its parameters
@@ -156,7 +156,8 @@ def run_experiment(
     values = check_parameters(notebook, preset_values(notebook, preset) | (parameters or {}) | {"out": str(out)})
     with only_one(check_place(out), "writing a report into"), kept_on_error(out), _undone_on_error(out):
         if (out/"report.json").exists():
-            raise BadInput(f"{out} holds a finished report, which is never overwritten; name another folder (--out), or remove it")
+            raise BadInput(f"{out} holds a finished report, which is never overwritten; name another folder (--out), or remove "
+                           "it")
         executed = _execute(notebook, out/f"{name}.ipynb", values, progress)
         write_json(out/"report.json", dict(experiment=name, preset=preset, parameters=values, chexnet_nb=version("chexnet_nb"),
                                            finished=datetime.now(timezone.utc).isoformat(timespec="seconds")))
@@ -184,7 +185,7 @@ class _Kernel(AsyncKernelManager):
             options |= dict(transport="ipc", ip=f"{self._sockets.name}/k")
         super().__init__(**options)
 
-# %% ../nbs/26_experiment.ipynb #e8568596
+# %% ../nbs/26_experiment.ipynb #60442127
 def _execute(notebook, out, values, progress):
     "Run with papermill from the current folder; returns the executed notebook without its progress bars."
     options = dict(kernel_name="python3", kernel_manager_class=_Kernel, extra_arguments=["--log-level=50"], cwd=str(Path.cwd()),
@@ -196,8 +197,8 @@ def _execute(notebook, out, values, progress):
         if not isinstance(kind, type) or not issubclass(kind, (OSError, MemoryError)): raise
         raise BadInput(f"{notebook.stem} stopped: {e.evalue or e.ename}; make room, or name other files") from None
     except DeadKernelError:
-        raise BadInput(f"the process of {notebook.stem} ended, perhaps for want of memory; the same command goes on from what is "
-                       "finished") from None
+        raise BadInput(f"the process of {notebook.stem} ended, perhaps for want of memory; the same command goes on from what "
+                       "is finished") from None
     for cell in nb.cells:
         cell.metadata = {"tags": cell.metadata.get("tags", [])}
         if cell.cell_type == "code": cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
