@@ -8,7 +8,7 @@ __all__ = ['COLOURS', 'RELEASE_SIZE', 'THRESHOLDS', 'TOLERANCE', 'SEEN', 'MEASUR
            'map_boxes', 'find_boxes', 'boxes_on', 'overlap', 'box_mask', 'score_map', 'score_boxes', 'tell_apart',
            'localization_table', 'run_scale', 'captioned', 'output_of', 'write_maps']
 
-# %% ../nbs/23_cam.ipynb #1551edb4
+# %% ../nbs/23_cam.ipynb #fba33d21
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import count
@@ -26,7 +26,7 @@ from scipy import ndimage
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from .core import BadInput, atomic_path, check_place, kept_on_error, name_refused, only_one, some
+from .core import BadInput, atomic_path, kept_on_error, name_refused, only_one, own_folder, some
 from .inference import image_files_of, read_batches, to_input
 from .labels import BOX_FILE, finding_name
 from .metrics import Bootstrap, interval, observed, ratio
@@ -409,7 +409,7 @@ def _write_tables(out, probabilities, boxes, run) -> None:
         pd.DataFrame(boxes, columns=BOX_COLUMNS).to_csv(part, index=False, float_format="%.6g")
     write_predictions(pd.DataFrame(probabilities), out/"probabilities.csv", trained_on=run.trained_on)
 
-# %% ../nbs/23_cam.ipynb #633ffdcb
+# %% ../nbs/23_cam.ipynb #a0f9f416
 def write_maps(
     run: str|Path, # Run folder, or any with a checkpoint; its `thresholds.json` gives the operating points, 0.5 without
     images: str|Path|Iterable[str|Path], # Files and folders of radiographs
@@ -424,7 +424,7 @@ def write_maps(
     run, out = Run(run), Path(out)
     model, files = run.model(), image_files_of(images)
     for f in findings or []: output_of(model, f)
-    with only_one(check_place(out), "drawing maps into"), kept_on_error(out):
+    with only_one(own_folder(out), "drawing maps into"), kept_on_error(out):
         if (out/"probabilities.csv").exists(): raise BadInput(f"{out} holds results already; name another folder")
         scale = run_scale(run, model, _squares(files, model.size))
         return _draw(run, model, files, _Drawer(run, out, files, scale, share, opacity), scale, findings, batch)

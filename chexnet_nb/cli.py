@@ -6,7 +6,7 @@
 __all__ = ['COMMANDS', 'command_parser', 'call', 'phantom', 'prepare', 'download', 'verify', 'pneumoniamnist', 'train', 'predict',
            'cam', 'evaluate', 'compare', 'radiologists', 'run', 'experiments', 'index', 'usage', 'main', 'Ended']
 
-# %% ../nbs/27_cli.ipynb #df6c46fa
+# %% ../nbs/27_cli.ipynb #fcfc02b8
 import inspect
 import os
 import signal
@@ -20,7 +20,7 @@ from pathlib import Path
 from fastcore.docments import docments
 
 from . import __version__
-from .core import BadInput, check_place, in_range, name_refused, new_folder
+from .core import BadInput, check_place, in_range, name_refused, new_folder, own_folder
 
 # %% ../nbs/27_cli.ipynb #33a8aa70
 def _add(parser, p, about):
@@ -155,7 +155,7 @@ def train(
                        seed=recipe.seed)
     print(train_study(study, out, recipe, devices=devices))
 
-# %% ../nbs/27_cli.ipynb #eaace579
+# %% ../nbs/27_cli.ipynb #5d1fe945
 def _told(run) -> str:
     "The last line of an answer."
     from chexnet_nb.run import Run
@@ -187,11 +187,11 @@ def cam(
     from chexnet_nb.predictions import asked_findings
     findings = asked_findings(findings)
     from chexnet_nb.cam import write_maps
-    refused = write_maps(run, image, check_place(out), findings=findings)
+    refused = write_maps(run, image, own_folder(out), findings=findings)
     print(f"{out}; {_told(run)}")
     name_refused(refused)
 
-# %% ../nbs/27_cli.ipynb #7781cca3
+# %% ../nbs/27_cli.ipynb #6c011ae9
 def _report(name, out, files, **values):
     "Run an experiment with a command's options; say its headline and where the report is."
     from chexnet_nb.experiment import headline_text, run_experiment
@@ -200,7 +200,7 @@ def _report(name, out, files, **values):
     out, findings = new_folder(out or Path("reports")/name), asked_findings(values.get("findings"))
     if values.get("thresholds"): read_thresholds(values["thresholds"], findings or ())
     for role, file in files.items():
-        if not Path(file).exists(): raise BadInput(f"no such file: {file}; {role} names a file that is not there")
+        if not (Path(file).is_file() or Path(file).is_dir()): raise BadInput(f"no such file: {file}; {role} wants one that is there")
     refuse_samples(values["n_boot"], 14)
     given = {k: v for k, v in values.items() if v is not None}
     out = run_experiment(name, parameters=given, out=out, progress=sys.stderr.isatty())
@@ -302,7 +302,7 @@ def index(
     from chexnet_nb.experiment import write_index
     print(write_index(reports))
 
-# %% ../nbs/27_cli.ipynb #2f8e10de
+# %% ../nbs/27_cli.ipynb #3f58afeb
 COMMANDS = {_name(c): c for c in (phantom, download, prepare, verify, pneumoniamnist, train, predict, cam, evaluate, compare,
                                   radiologists, run, experiments, index)}
 
@@ -329,7 +329,8 @@ def main(
             return code
     except BadInput as e: print(f"{said}: {e}", file=sys.stderr)
     except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), 1) # Whoever read the output has ended
-    except OSError as e: print(f"{said}: {e.filename or 'the output'}: {e.strerror or e}; make room, or name another", file=sys.stderr)
+    except OSError as e:
+        print(f"{said}: {e.filename or 'the output'}: {e.strerror or e}; make room, or name another place", file=sys.stderr)
     except MemoryError: print(f"{said}: the memory does not suffice; take less at once, or a larger machine", file=sys.stderr)
     except KeyboardInterrupt as e:
         print(f"\n{said}: {'ended' if isinstance(e, Ended) else 'stopped'}; the same command goes on from what is finished",

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LOCK', 'BadInput', 'some', 'name_refused', 'in_range', 'name_key', 'read_table', 'refuse_doubled', 'atomic_path',
-           'check_place', 'atomic_folder', 'new_folder', 'write_json', 'read_json', 'kept_on_error', 'only_one',
-           'fingerprint', 'shipped']
+           'check_place', 'own_folder', 'atomic_folder', 'new_folder', 'write_json', 'read_json', 'kept_on_error',
+           'only_one', 'fingerprint', 'shipped']
 
 # %% ../nbs/00_core.ipynb #1047d3d0
 import hashlib
@@ -107,7 +107,7 @@ def atomic_path(
         os.replace(part, path)
     finally: part.unlink(missing_ok=True)
 
-# %% ../nbs/00_core.ipynb #dfe80281
+# %% ../nbs/00_core.ipynb #88ecd046
 LOCK = ".lock" # A folder that holds nothing else is empty
 
 def check_place(
@@ -122,6 +122,15 @@ def check_place(
         with TemporaryFile(dir=above if above.is_dir() else above.parent) as trial: trial.write(bytes(1 << 16))
     except OSError as e:
         raise BadInput(f"{path} cannot be written ({e.strerror or e}); name another place, or make room") from None
+    return path
+
+def own_folder(
+    path: str|Path, # Where several files shall be written
+) -> Path: # The same
+    "As `check_place`; raises `BadInput` also for the present folder, or one above it, unless it is empty."
+    path = check_place(path)
+    if path.is_dir() and Path.cwd().is_relative_to(path.resolve()) and any(p.name != LOCK for p in path.iterdir()):
+        raise BadInput(f"{path} is the present folder, or above it, and holds other files; name a folder of its own")
     return path
 
 # %% ../nbs/00_core.ipynb #3dfddd44

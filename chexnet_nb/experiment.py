@@ -7,7 +7,7 @@ __all__ = ['SYNTHETIC', 'find_experiments', 'find_experiment', 'known_parameters
            'check_parameters', 'describe_experiment', 'run_experiment', 'page', 'write_page', 'write_index',
            'headline_text']
 
-# %% ../nbs/26_experiment.ipynb #8d9a13a0
+# %% ../nbs/26_experiment.ipynb #d2c53580
 import builtins
 import json
 import os
@@ -32,7 +32,7 @@ from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from nbconvert.filters import html2text
 
-from .core import BadInput, atomic_path, check_place, kept_on_error, only_one, read_json, shipped, write_json
+from .core import BadInput, atomic_path, kept_on_error, only_one, own_folder, read_json, shipped, write_json
 from .recipe import LIMITS, recipe_settings
 from .tables import html_table, write_headline
 
@@ -140,7 +140,7 @@ def describe_experiment(
     return "\n".join([f"{notebook.stem}: {said}", f"  presets: {presets}", "  parameters (-p name=value):",
                       *(f"    {k:{wide}}  {h} (default: {d!r})" for k, d, h in rows)])
 
-# %% ../nbs/26_experiment.ipynb #d0ebae14
+# %% ../nbs/26_experiment.ipynb #d04b9ce1
 def run_experiment(
     name: str, # Experiment
     preset: str="demo", # Preset of its parameters
@@ -154,7 +154,7 @@ def run_experiment(
     notebook = find_experiment(name, folder)
     out = Path(out or Path("reports")/(name if preset == "demo" else f"{name}-{preset}"))
     values = check_parameters(notebook, preset_values(notebook, preset) | (parameters or {}) | {"out": str(out)})
-    with only_one(check_place(out), "writing a report into"), kept_on_error(out), _undone_on_error(out):
+    with only_one(own_folder(out), "writing a report into"), kept_on_error(out), _undone_on_error(out):
         if (out/"report.json").exists():
             raise BadInput(f"{out} holds a finished report, which is never overwritten; name another folder (--out), or remove "
                            "it")

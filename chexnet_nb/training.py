@@ -129,7 +129,7 @@ def on_train_epoch_end(self:Training): self.lr_schedulers().step(self.trainer.ca
 @patch
 def lr_scheduler_step(self:Training, scheduler, metric): "Nothing: `on_train_epoch_end` has done it."
 
-# %% ../nbs/22_training.ipynb #45c804a6
+# %% ../nbs/22_training.ipynb #6a696958
 class Progress(Callback):
     "One bar an epoch on stderr."
     def on_train_epoch_start(self, trainer, module):
@@ -145,6 +145,9 @@ class Progress(Callback):
         train, val = (f"{trainer.callback_metrics[k]:.4f}" for k in ("train_loss", "val_loss"))
         self.bar.set_postfix(train=train, val=val)
         self.bar.close()
+
+    def on_exception(self, trainer, module, exception):
+        if hasattr(self, "bar"): self.bar.close()
 
 # %% ../nbs/22_training.ipynb #a19876bf
 class Curves(Callback):
