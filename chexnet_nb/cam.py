@@ -8,8 +8,10 @@ __all__ = ['COLOURS', 'RELEASE_SIZE', 'THRESHOLDS', 'TOLERANCE', 'SEEN', 'MEASUR
            'colour_bar', 'map_boxes', 'find_boxes', 'boxes_on', 'overlap', 'box_mask', 'score_map', 'score_boxes',
            'tell_apart', 'localization_table', 'run_scale', 'captioned', 'output_of', 'write_maps']
 
-# %% ../nbs/23_cam.ipynb #994f16c1
+# %% ../nbs/23_cam.ipynb #4cfcff64
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,15 +24,15 @@ from matplotlib.colorbar import Colorbar
 from PIL import Image, ImageDraw
 from scipy import ndimage
 from torch.nn import functional as F
-from .progress import tqdm
 
-from .core import BadInput, atomic_path, some
+from .core import BadInput, atomic_path, kept_on_error, name_refused, only_one, own_folder, some
 from .inference import image_files_of, read_batches, to_input
-from .labels import BOX_FILE, finding_name
 from .intervals import share_interval
+from .labels import BOX_FILE, finding_name
 from .metrics import Bootstrap, interval, observed, ratio
 from .model import CheXNet
 from .predictions import write_predictions
+from .progress import tqdm
 from .radiograph import read_radiograph
 from .run import Run
 
@@ -363,11 +365,26 @@ def output_of(
     if name in model.findings: return model.findings.index(name)
     raise BadInput(f"the model has no output for {name}; it has {some(model.findings, 14)}")
 
-# %% ../nbs/23_cam.ipynb #8fb2a470
+# %% ../nbs/23_cam.ipynb #4c1ccb41
+def _stems(files) -> dict[str, str]: # Name -> how the names of its pictures begin
+    "The names without suffix; with it where they would be the same, and numbered where even that is not enough."
+    flat = {name: name.replace("/", "_") for name in files}
+    bare = Counter(flat[name].removesuffix(file.suffix).lower() for name, file in files.items())
+    stems, taken = {}, set()
+    for name, file in files.items():
+        stem = flat[name].removesuffix(file.suffix)
+        if bare[stem.lower()] > 1: stem = flat[name]
+        ends = (f"_{i}" if i else "" for i in count())
+        stems[name] = next(stem+end for end in ends if (stem+end).lower() not in taken)
+        taken.add(stems[name].lower())
+    return stems
+
+# %% ../nbs/23_cam.ipynb #22c2f80b
 class _Drawer:
     "What the pictures of one folder have in common."
-    def __init__(self, run, out, scale, share, opacity):
+    def __init__(self, run, out, files, scale, share, opacity):
         self.out, self.top, self.share, self.opacity, self.caution = out, scale.top, share, opacity, run.caution
+        self.stems = _stems(files)
         self.points = {f: p for f, p in run.thresholds.items() if p == p}
 
     def write(self, name, file, finding, probability, heat) -> list[dict]: # The rows of its boxes
@@ -377,18 +394,20 @@ class _Drawer:
         text = f"{file.name}   {finding.replace('_', ' ')} {probability:.2f}"
         if point is not None: text += f" (operating point {point:.2f})"
         shown = overlay(image, heat, self.top, opacity=self.opacity)
-        with atomic_path(self.out/f"{name.replace('/', '_').removesuffix(file.suffix)}_{finding}.png") as part:
+        with atomic_path(self.out/f"{self.stems[name]}_{finding}.png") as part:
             captioned(shown, text, self.top, boxes=found[:, :4], caution=self.caution).save(part)
         return [dict(zip(BOX_COLUMNS, (name, finding, probability, .5 if point is None else point, *box))) for box in found]
 
-# %% ../nbs/23_cam.ipynb #bec88a0f
+# %% ../nbs/23_cam.ipynb #b1bfacfe
 BOX_COLUMNS = ["Image Index", "finding", "probability", "operating point", "x", "y", "w", "h", "peak"]
 
 def _squares(files, size) -> list[np.ndarray]:
     "The first readable files, to scale colours by where a run has no validation images; raises `BadInput` if there are none."
+    refused = {}
     for read, bad in read_batches(files, size, batch_size=REFERENCES):
         if read: return list(read.values())
-    raise BadInput(f"none of the {len(files)} files can be read; the last: {next(iter(bad.values()))}")
+        refused.update(bad)
+    name_refused(refused, others=False)
 
 def _write_tables(out, probabilities, boxes, run) -> None:
     "The boxes first: a folder with probabilities is a finished one."
@@ -396,7 +415,7 @@ def _write_tables(out, probabilities, boxes, run) -> None:
         pd.DataFrame(boxes, columns=BOX_COLUMNS).to_csv(part, index=False, float_format="%.6g")
     write_predictions(pd.DataFrame(probabilities), out/"probabilities.csv", trained_on=run.trained_on)
 
-# %% ../nbs/23_cam.ipynb #67d38089
+# %% ../nbs/23_cam.ipynb #a0f9f416
 def write_maps(
     run: str|Path, # Run folder, or any with a checkpoint; its `thresholds.json` gives the operating points, 0.5 without
     images: str|Path|Iterable[str|Path], # Files and folders of radiographs
@@ -410,10 +429,15 @@ def write_maps(
     "Overlays `NAME_FINDING.png`, `boxes.csv` (pixels of the source image) and `probabilities.csv` for radiographs."
     run, out = Run(run), Path(out)
     model, files = run.model(), image_files_of(images)
-    if (out/"probabilities.csv").exists(): raise BadInput(f"{out} holds results already; name another folder")
     for f in findings or []: output_of(model, f)
-    scale, probabilities, boxes, refused = run_scale(run, model, _squares(files, model.size)), [], [], {}
-    drawer = _Drawer(run, out, scale, share, opacity)
+    with only_one(own_folder(out), "drawing maps into"), kept_on_error(out):
+        if (out/"probabilities.csv").exists(): raise BadInput(f"{out} holds results already; name another folder")
+        scale = run_scale(run, model, _squares(files, model.size))
+        return _draw(run, model, files, _Drawer(run, out, files, scale, share, opacity), scale, findings, batch)
+
+def _draw(run, model, files, drawer, scale, findings, batch):
+    "Draw and write; returns what could not be read."
+    probabilities, boxes, refused = [], [], {}
     batches = read_batches(files, model.size, batch_size=batch)
     for read, bad in tqdm(batches, "class activation maps", -(-len(files)//batch)):
         refused.update(bad)
@@ -421,5 +445,5 @@ def write_maps(
             probabilities.append({"Image Index": name, **dict(zip(model.findings, p.astype(float)))})
             for i in _findings_to_show(model, findings, p, drawer.points):
                 boxes += drawer.write(name, files[name], model.findings[i], p[i], evidence(maps, scale)[i])
-    _write_tables(out, probabilities, boxes, run)
+    _write_tables(drawer.out, probabilities, boxes, run)
     return refused
