@@ -2,15 +2,21 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-EXPERIMENTS := chexnet14 pneumonia localization evaluate compare radiologists
+EXPERIMENTS := chexnet14 pneumonia localization evaluate compare radiologists audit scoreboard
 
-.PHONY: install reports test lab browser readme docs clean
+.PHONY: install hooks reports test lab browser readme docs clean
 
-install: $(READY)
+install: $(READY) hooks
 $(READY): setup.py settings.ini constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
 	touch $@
+
+# In a clone, git merges notebooks cell by cell; by a path, so that it works in a terminal where .venv is not active.
+hooks: $(READY)
+	@! git rev-parse --git-dir >/dev/null 2>&1 || ( \
+	  git config merge.nbdev-merge.name "notebooks, cell by cell" && \
+	  git config merge.nbdev-merge.driver '"$(CURDIR)/$(BIN)/python" "$(CURDIR)/$(BIN)/nbdev_merge" %O %A %B %P' )
 
 # Draws the phantom, prepares it, runs every experiment at the demo preset; what is finished is not run again.
 reports: $(EXPERIMENTS:%=reports/%/report.json)
@@ -24,8 +30,9 @@ test: $(READY)
 	$(BIN)/nbdev_test --n_workers 2
 	$(BIN)/python -m pytest -q tests
 
-lab: $(READY)
-	$(BIN)/jupyter lab nbs
+# Notebooks are cleaned as they are saved; experiments write to reports/, as the command does.
+lab: $(READY) hooks
+	$(BIN)/jupyter lab --config=.ci/lab.py nbs/welcome.ipynb
 
 # The browser of class activation maps as a page of its own, for whoever has the token in the link that it prints; under another
 # name than this machine's it answers nobody (no remote access: a page elsewhere could otherwise reach it by a name of its own).
@@ -37,11 +44,9 @@ browser: reports/chexnet14/report.json
 readme: $(READY)
 	$(BIN)/python tests/test_in_step.py
 
-# The HTML documentation, in _docs.
+# The site, in _docs; a link that leads nowhere fails it.
 docs: $(READY)
-	$(BIN)/python -c 'from nbdev.quarto import nbdev_sidebar, refresh_quarto_yml; from nbdev.serve import proc_nbs; refresh_quarto_yml(); nbdev_sidebar(); proc_nbs()'
-	$(BIN)/smalldocs render _proc
-	rm -rf _docs && mv _proc/_docs _docs
+	$(BIN)/python docs/build.py
 
 clean:
 	rm -rf _proc _docs build dist *.egg-info

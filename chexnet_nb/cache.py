@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
-from tqdm import tqdm
+from .progress import tqdm
 
 from .core import (BadInput, atomic_path, fingerprint, in_range, kept_on_error, only_one, read_json, read_table, some,
                              write_json)

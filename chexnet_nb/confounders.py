@@ -246,7 +246,7 @@ def _strata_rows(y, scores, stratum, values, samples, groups):
     rows.loc[1, ["follows", "p"]] = [values[2], p_value(np.array([values[2]-.5]), samples[2:], np.array([rests_on]))[0]]
     return rows
 
-# %% ../nbs/30_confounders.ipynb #d92c230b
+# %% ../nbs/30_confounders.ipynb #d03ddaaa
 def matched_sample(
     labels: np.ndarray, # 0/1, shape (images,)
     known: pd.DataFrame, # What is matched on, as text: columns of `strata.bands`
@@ -256,7 +256,7 @@ def matched_sample(
 ) -> np.ndarray: # Positions of the images drawn
     "Positives, and negatives of the same bands, `ratio` for each; positives without enough negatives are left out."
     rng, labels, drawn = np.random.default_rng(seed), np.asarray(labels, bool), []
-    stratum = pd.factorize(known.agg(" · ".join, axis=1))[0]
+    stratum = known.groupby(list(known), sort=False).ngroup().to_numpy()
     for s in range(stratum.max(initial=-1)+1):
         pos, neg = (rng.permutation(np.flatnonzero((stratum == s) & side)) for side in (labels, ~labels))
         take = min(len(pos), len(neg)//ratio)

@@ -159,15 +159,21 @@ def train_dataloader(self:ChestData) -> DataLoader: return self.loader("train", 
 @patch
 def val_dataloader(self:ChestData) -> DataLoader: return self.loader("val")
 
-# %% ../nbs/21_dataset.ipynb #d76fed1e
+# %% ../nbs/21_dataset.ipynb #7fe88a06
 def shuffle_labels(
     study: Study, # Data made ready
-    seed: int=0, # Of the permutation
-) -> Study: # The same images and split, with labels of the wrong images
-    "A control: the label rows permuted over all images, of every fold."
-    columns, order = list(FINDINGS), np.random.default_rng([seed, 2]).permutation(len(study.table))
-    table = study.table.copy()
-    table[columns] = table[columns].to_numpy()[order]
+    seed: int=0, # Of the deal
+) -> Study: # The same images and split, with labels of the wrong patients
+    "A control: every patient gets one label row of another patient, in every fold."
+    rng, table = np.random.default_rng([seed, 2]), study.table.copy()
+    patient, names = pd.factorize(table["Patient ID"])
+    order = rng.permutation(len(table))
+    row = np.empty(len(names), int)
+    row[patient[order]] = order # A row of each patient
+    circle = rng.permutation(len(names))
+    partner = np.empty_like(circle)
+    partner[circle] = np.roll(circle, 1) # Nobody is their own
+    table[list(FINDINGS)] = label_matrix(table)[row[partner[patient]]]
     return replace(study, table=table, shuffled=True)
 
 # %% ../nbs/21_dataset.ipynb #caa7ea83

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import requests
 from fastcore.basics import patch
-from tqdm import tqdm
+from .progress import tqdm
 from urllib3.exceptions import HTTPError
 
 from .core import BadInput, in_range, some

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
+from .progress import tqdm
 
 from .cache import Cache
 from .core import BadInput, name_refused

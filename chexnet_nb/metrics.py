@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy import sparse, special, stats
-from tqdm import tqdm
+from .progress import tqdm
 
 from .core import BadInput, some
 from .intervals import (FEW, area, area_interval, f1_interval, holm, paired_difference, share_interval, too_few,

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tqdm import tqdm
+from .progress import tqdm
 
 from .core import BadInput, atomic_path, fingerprint, some
 from .drawing import DRAWING, stream

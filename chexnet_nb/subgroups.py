@@ -20,7 +20,7 @@ from .labels import NO_FINDING
 from .metrics import Bootstrap, Statistic, interval, observed, ratio
 from .strata import bands, p_value
 
-# %% ../nbs/31_subgroups.ipynb #fa90d3dc
+# %% ../nbs/31_subgroups.ipynb #dcdf123d
 def cells_of(
     known: pd.DataFrame, # As `strata.metadata` gives it
     by: Sequence[str]=("sex", "age", "view"), # Variables to cut by
@@ -39,7 +39,7 @@ def cells_of(
                            "another beside it: "
                            f"leave {v} out, or give more images")
     for names in (c for k in range(1, depth+1) for c in combinations(by, k)):
-        text = banded[list(names)].agg(" × ".join, axis=1)
+        text = banded[names[0]].str.cat([banded[n] for n in names[1:]], sep=" × ") if names[1:] else banded[names[0]]
         cells |= {(" × ".join(names), band): (text == band).to_numpy() for band in sorted(text.unique())}
     return cells
 

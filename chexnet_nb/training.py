@@ -4,21 +4,23 @@
 
 # %% auto #0
 __all__ = ['summed_bce', 'weighted_bce', 'correct_prevalence', 'Training', 'Progress', 'Curves', 'best_precision', 'versions',
-           'train']
+           'conditions', 'train']
 
-# %% ../nbs/22_training.ipynb #2aeb3bc6
+# %% ../nbs/22_training.ipynb #c3041d49
 import json
 import logging
 import os
 import platform
 import shutil
 import signal
+import subprocess
 import sys
 import time
 import warnings
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from importlib.metadata import version
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 
@@ -31,7 +33,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 from torch.nn import functional as F
-from tqdm import tqdm
+from .progress import tqdm
 
 from .core import BadInput, atomic_path, fingerprint, in_range, kept_on_error, only_one
 from .dataset import ChestData, Study, random_flip, random_shift
@@ -100,12 +102,12 @@ class Training(pl.LightningModule):
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss
 
-# %% ../nbs/22_training.ipynb #5ffcb23e
+# %% ../nbs/22_training.ipynb #da8ac842
 @patch
 def validation_step(self:Training, batch, _):
     images, labels = batch
-    loss = self.finite(self.loss(images, labels), "validation")
-    self.log("val_loss", loss, batch_size=len(images), sync_dist=True)
+    with torch.autocast(self.device.type, enabled=False): loss = self.loss(images, labels)
+    self.log("val_loss", self.finite(loss, "validation"), batch_size=len(images), sync_dist=True)
 
 @patch
 def finite(self:Training, loss: torch.Tensor, kind: str) -> torch.Tensor:
@@ -165,24 +167,43 @@ class Curves(Callback):
         earlier = pd.read_csv(self.file).query("epoch < @row['epoch']") if self.file.exists() else None
         with atomic_path(self.file) as part: pd.concat([earlier, pd.DataFrame([row])]).to_csv(part, index=False)
 
-# %% ../nbs/22_training.ipynb #b5dd923b
+# %% ../nbs/22_training.ipynb #bf5c99d5
 def best_precision(
     device: torch.device, # Where the training runs
 ) -> str: # Lightning's name for it
-    "The fastest arithmetic that the device is made for."
-    if device.type == "cuda": return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
-    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return "bf16-mixed" if device.type == "cpu" and native() else "32-true"
+    "Mixed arithmetic where it pays, on CUDA; else float32."
+    if device.type != "cuda": return "32-true"
+    return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
 
-# %% ../nbs/22_training.ipynb #cd34d1ba
+# %% ../nbs/22_training.ipynb #ce7156f0
 def versions() -> dict[str, str]:
     "What a result depends on: the versions of Python and of the packages that compute, and the device."
     packages = "chexnet_nb torch torchvision lightning numpy pandas scikit-learn torchxrayvision".split()
     device = best_device()
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{device.type}, {torch.get_num_threads()} threads"
-    return dict(python=platform.python_version(), **{p: version(p) for p in packages}, device=name)
+    return dict(python=platform.python_version(), **{p: version(p) for p in packages}, device=name, commit=_commit())
 
-# %% ../nbs/22_training.ipynb #51393814
+def _commit() -> str:
+    "The commit of the checkout that the package lies in; empty for an installed one."
+    package = find_spec("chexnet_nb").submodule_search_locations[0]
+    try: done = subprocess.run(["git", "-C", package, "rev-parse", "HEAD", "--show-toplevel"], capture_output=True, text=True)
+    except OSError: return ""
+    commit, _, top = done.stdout.strip().partition("\n")
+    return commit if top and Path(top).resolve() == Path(package).resolve().parent else ""
+
+# %% ../nbs/22_training.ipynb #51e17abb
+def conditions(
+    recipe: Recipe, # How to train
+    devices: int=1, # Processors or GPUs
+) -> dict: # precision, devices, effective_batch, deterministic, tf32
+    "How the arithmetic is really done: what `auto` became, and what the paper does not say."
+    device = best_device()
+    precision = best_precision(device) if recipe.precision == "auto" else recipe.precision
+    return dict(precision=precision, devices=devices, effective_batch=recipe.batch_size*devices,
+                deterministic=recipe.deterministic or device.type == "cpu",
+                tf32=device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32)
+
+# %% ../nbs/22_training.ipynb #0fd7f87f
 class _Whole(TorchCheckpointIO):
     "Writes a checkpoint beside its place and renames it: one that is there is whole."
     def save_checkpoint(self, checkpoint, path, storage_options=None):
@@ -210,7 +231,7 @@ def _last(out) -> Path|None:
         (checkpoints/"last.ckpt").unlink()
     return file
 
-# %% ../nbs/22_training.ipynb #8f263153
+# %% ../nbs/22_training.ipynb #72365b9e
 def _fit(training, data, out, progress, devices) -> tuple[pl.Trainer, int]:
     "Train, or go on from the last epoch, and load the weights of the lowest validation loss; the trainer and their epoch."
     recipe, checkpoints = training.recipe, out/"checkpoints"
@@ -218,8 +239,9 @@ def _fit(training, data, out, progress, devices) -> tuple[pl.Trainer, int]:
                            enable_version_counter=False)
     patience = EarlyStopping("val_loss", patience=recipe.stop_after, check_on_train_epoch_end=True)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    precision = best_precision(best_device()) if recipe.precision == "auto" else recipe.precision
+    precision = conditions(recipe)["precision"]
     trainer = pl.Trainer(max_epochs=recipe.epochs, precision=precision, devices=devices, num_sanity_val_steps=0, logger=False,
+                         deterministic=recipe.deterministic,
                          enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
                          plugins=[_Whole()],
                          callbacks=[*([Progress()] if progress else []), Curves(out/"curves.csv"), patience, best])
@@ -239,7 +261,7 @@ def _interruptible():
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise e.__context__ from None
 
-# %% ../nbs/22_training.ipynb #de77179e
+# %% ../nbs/22_training.ipynb #2379c4be
 def train(
     study: Study, # Data made ready, at the recipe's size
     out: str|Path, # Run folder; a finished run there is refused, an unfinished one is resumed
@@ -256,7 +278,7 @@ def train(
         raise BadInput(f"the cache holds images of {cache.size} px, the recipe asks for {recipe.size}; prepare that size")
     _check_devices(devices)
     data = ChestData(cache, study.table, study.split, findings, batch_size=recipe.batch_size, seed=recipe.seed)
-    record, positives = _record(study, recipe, data), int(data.labels["train"].sum())
+    record, positives = _record(study, recipe, data, devices), int(data.labels["train"].sum())
     if recipe.task == "pneumonia" and not 0 < positives < len(data.labels["train"]):
         raise BadInput(f"{positives:,} of {len(data.labels['train']):,} training images show pneumonia; the loss needs both "
                        "kinds: add images, or choose another split")
@@ -275,14 +297,15 @@ def _check_devices(devices) -> None:
     "Raise `BadInput` for fewer than one, or more GPUs than there are."
     in_range("devices", devices, 1, torch.cuda.device_count() if best_device().type == "cuda" else 1024)
 
-# %% ../nbs/22_training.ipynb #891b9a6e
-def _record(study, recipe, data) -> dict:
+# %% ../nbs/22_training.ipynb #80c9021f
+def _record(study, recipe, data, devices) -> dict:
     "What a run is, in JSON's types."
     labels = (f"{n} {y.tolist()}" for fold in FOLDS for n, y in zip(data.names[fold], data.labels[fold]))
     split = json.loads(json.dumps(split_summary(study.split)))
     return dict(task=recipe.task, recipe=asdict(recipe), split=split, labels=study.labels, shuffled_labels=study.shuffled,
                 data_fingerprint=study.cache.fingerprint, label_fingerprint=fingerprint(labels),
-                image_fingerprint=study.cache.content(study.split["Image Index"]), versions=versions())
+                image_fingerprint=study.cache.content(study.split["Image Index"]), conditions=conditions(recipe, devices),
+                versions=versions())
 
 def _finish(run, model, data, epoch, progress) -> None:
     "The end of a run: predictions, and thresholds fitted on those of validation."

@@ -40,7 +40,7 @@ def project(tmp_path_factory):
     recipe = new_recipe(architecture="densenet_demo", size=112, pretrained=False, epochs=1)
     train(Study(data, cache, labels, split, read_source(data)), root/"reports/chexnet14/run", recipe, progress=False)
     (root/NOTEBOOK).parent.mkdir(parents=True)
-    shutil.copy(Path(__file__).parents[1]/NOTEBOOK, root/NOTEBOOK)
+    for file in (NOTEBOOK, "nbs/tutorials/browser.png"): shutil.copy(Path(__file__).parents[1]/file, root/file)
     return root
 
 
@@ -59,6 +59,8 @@ def served(project, module, *args, theme="light"):
     settings.mkdir(parents=True, exist_ok=True)
     (settings/"notification.jupyterlab-settings").write_text(json.dumps(dict(fetchNews="false", checkForUpdates=False)))
     (settings/"themes.jupyterlab-settings").write_text(json.dumps(dict(theme=f"JupyterLab {theme.title()}")))
+    (settings.parent/"notebook-extension").mkdir(exist_ok=True) # All cells in the page, also those that are scrolled away
+    (settings.parent/"notebook-extension/tracker.jupyterlab-settings").write_text(json.dumps(dict(windowingMode="none")))
     env = dict(os.environ, JUPYTER_CONFIG_DIR=str(home), JUPYTER_DATA_DIR=str(home/"data"),
                JUPYTER_RUNTIME_DIR=str(home/"runtime"), IPYTHONDIR=str(home/"ipython"),
                PYTHONPATH=os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
@@ -168,9 +170,33 @@ def use(page):
     assert up["bold"] == "Pleural Thickening"
     page.locator(f".cam-browser button[title^='{'next' if at < last else 'previous'}']").click()
     now = changed(page, up, "place", "picture")
-    page.locator(".cam-browser input[type=checkbox]").click()
-    changed(page, now, "picture")
+    page.locator(".cam-browser input[type=checkbox]").nth(1).click()
+    now = changed(page, now, "picture")
+    tools(page, now)
     return step_times(page)
+
+
+def tools(page, now):
+    "Overlay by key, zoom, window, jump, note, alternative texts."
+    page.locator(".cam-browser .cam-title").click()
+    page.keyboard.press("o")
+    bare = changed(page, now, "picture")
+    page.keyboard.press("o")
+    assert changed(page, bare, "picture") == now
+    picture = page.locator(".cam-browser img.cam-picture")
+    page.keyboard.press("+")
+    assert "scale(1.5)" in picture.get_attribute("style")
+    page.keyboard.press("0")
+    assert "scale" not in (picture.get_attribute("style") or "")
+    assert "Drawn chest" in picture.get_attribute("alt") and not page.locator(".cam-browser img:not([alt])").count()
+    page.keyboard.press("/")
+    page.keyboard.type("3")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => document.querySelector('.cam-browser').innerText.includes('3 of ')", timeout=20_000)
+    note = page.locator(".cam-browser textarea")
+    note.fill("seen twice")
+    note.blur()
+    page.wait_for_function("() => document.querySelector('.cam-browser').innerText.includes('noted in')", timeout=20_000)
 
 
 def step_times(page, n=7):
@@ -206,5 +232,8 @@ def test_voila(project, theme, width, height):
             times = use(page)
             shot(page, f"voila-{theme}-{width}")
             assert page.evaluate("document.scrollingElement.scrollWidth") <= width, "the page scrolls sideways"
+            page.evaluate("document.scrollingElement.scrollTo(0, 0)")
+            place = page.locator(".cam-browser img.cam-picture").bounding_box()
+            if width == 1366: assert place["y"]+place["height"] <= height, f"the picture is below the fold: {place}"
             print(f"Voilà, {theme}: ms from key to picture {times}")
             assert not errors, errors

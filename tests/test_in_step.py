@@ -1,4 +1,5 @@
 "The exported package, the clean notebooks and the README are what the notebooks in nbs/ say. `python tests/test_in_step.py` writes the README."
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ def readme():
     nb = nbformat.read(ROOT/"nbs/index.ipynb", 4)
     nb.cells = [c for c in nb.cells if not c.source.startswith("#| hide")] # the others that compute show their output alone
     text, _ = MarkdownExporter(exclude_input=True).from_notebook_node(nb)
-    return text.replace("](images/", "](nbs/images/").strip() + "\n"
+    return re.sub(r"\]\((images|tutorials)/", r"](nbs/\1/", text).strip() + "\n"
 
 
 def run_in_copy(tmp_path, tool):
@@ -38,7 +39,7 @@ def test_readme_is_in_step(): assert (ROOT/"README.md").read_text() == readme(),
 
 
 def test_rooms_without_torch():
-    light = ("core labels source splits work radiograph cache fetch release drawing signs phantom pneumoniamnist predictions intervals metrics "
+    light = ("core labels source splits progress work radiograph cache fetch release drawing signs phantom pneumoniamnist predictions intervals metrics "
              "calibration radiologists protocols agreement comparison figures tables recipe experiment cli").split()
     code = f"import sys, importlib\nfor m in {light}: importlib.import_module(f'chexnet_nb.{{m}}')\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,231 @@
+"The documentation: notebooks, guides and committed reports become pages, the pages a site. `python docs/build.py [FOLDER]`."
+import json
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+sys.path.insert(0, str(Path(__file__).parent))
+import api
+from cells import as_json, markdown, notebook, split_directives
+
+ROOT = Path(__file__).parents[1]
+REPO = "https://github.com/chexnet-nb/chexnet_nb"
+TUTORIALS = "score readers own_model phantom release cam_browser radiograph".split() # In this order, others after them
+GUIDES = "install predictions readers radiographs data experiments".split()
+MARKDOWN_LINK = re.compile(r"(!?\[(?:[^\]\\]|\\.)*\])\(([^)\s]+)((?: \"[^\"]*\")?)\)")
+NAME = re.compile(r"(?<![`\w])`([A-Za-z][\w.]*)(\(\))?`(?![`\w])")
+
+
+@dataclass
+class Page:
+    "A file of the repository and the page it becomes."
+    file: Path
+    name: str # Path in the site, without suffix
+    section: str
+    title: str = "" # In the table of contents, where it differs from the heading
+
+    @property
+    def source(self): return self.name + self.file.suffix
+
+
+def known_order(names, files):
+    "Files in the order of `names`, the others after them."
+    return sorted(files, key=lambda f: (names.index(f.stem) if f.stem in names else len(names), f.stem))
+
+
+def find_pages(root):
+    "Everything that becomes a page, in the order of the site."
+    nbs, pages = root/"nbs", [Page(root/"nbs/index.ipynb", "index", "")]
+    texts = lambda folder: [f for f in (nbs/folder).glob("*") if f.suffix in (".ipynb", ".md")]
+    pages += [Page(f, f"tutorials/{f.stem}", "Tutorials") for f in known_order(TUTORIALS, texts("tutorials"))]
+    pages += [Page(f, f"guide/{f.stem}", "How-to") for f in known_order(GUIDES, texts("guide"))]
+    for f in sorted(root.glob("reports/*/*.ipynb")):
+        preset = f.parent.name.removeprefix(f.stem).strip("-") or "demo"
+        pages.append(Page(f, f"reports/{f.parent.name}", "Reports", f"{heading(f)[0]} ({preset})"))
+    for f in sorted((nbs/"experiments").glob("*.ipynb")):
+        pages.append(Page(f, f"experiments/{f.stem}", "Experiments", f"{heading(f)[0]} (notebook)"))
+    rooms = [f for f in sorted(nbs.glob("[0-9]*.ipynb")) if re.search(r"#\|\s*default_exp", f.read_text(encoding="utf-8"))]
+    pages += [Page(f, re.sub(r"^\d+\w?_", "", f.stem), "API", re.sub(r"^\d+\w?_", "", f.stem)) for f in rooms]
+    pages += [Page(f, f"reference/{f.stem}", "Reference") for f in sorted((nbs/"reference").glob("*.md"))]
+    pages += [Page(root/"data/README.md", "reference/data", "Reference"),
+              Page(root/"CONTRIBUTING.md", "contributing", "Project"),
+              Page(root/"CHANGELOG.md", "changes", "Project")]
+    return [p for p in pages if p.file.exists()]
+
+
+class Site:
+    "The pages, what the names in them mean, and what is wrong with their links."
+    def __init__(self, root, out):
+        self.root, self.out, self.pages, self.broken = root.resolve(), Path(out), find_pages(root), []
+        self.by_file = {p.file.resolve(): p for p in self.pages}
+        self.by_name = {p.name: p for p in self.pages}
+        self.symbols = self.read_symbols()
+
+    def read_symbols(self):
+        "Name, or Class.method -> its full names; from nbdev's index, and the constants that the rooms export."
+        found = {}
+        for module in runpy.run_path(str(self.root/"chexnet_nb/_modidx.py"))["d"]["syms"].values():
+            for full in module: found.setdefault(full.split(".", 2)[2], []).append(full)
+        for page in (p for p in self.pages if p.section == "API"):
+            for cell in json.loads(page.file.read_text(encoding="utf-8"))["cells"]:
+                source, marks = split_directives(cell)
+                for name in api.constants(api.ast.parse(source)) if "export" in marks else ():
+                    found.setdefault(name, []).append(f"chexnet_nb.{page.name}.{name}")
+        return found
+
+    def meaning(self, name, page):
+        "The full name that a name in backticks has on a page, or None; a page's own names come first."
+        if page.section != "API" and re.fullmatch("[a-z]+", name): return None # A mere word
+        parts = name.split(".")
+        if parts[0] == "chexnet_nb" and len(parts) > 2: parts = parts[2:]
+        full = self.symbols.get(".".join(parts), []) if all(map(api.public, parts)) else []
+        own = [f for f in full if f.split(".")[1] == page.name]
+        return own[0] if own else full[0] if len(full) == 1 else None
+
+    def link(self, target, page, image):
+        "Where a relative link leads in the site; to GitHub for what has no page; what leads nowhere is noted."
+        path, _, anchor = target.partition("#")
+        places = [page.file.parent/path, self.root/path] if page.file.name == "index.ipynb" else [page.file.parent/path]
+        found = next((p.resolve() for p in places if p.exists()), None)
+        if found is None and path.endswith(".html"): found = getattr(self.by_name.get(path[:-5]), "file", None)
+        if found is None or not found.is_relative_to(self.root):
+            self.broken.append(f"{page.file.name}: {target}")
+            return target
+        here = (self.out/page.source).parent
+        if image:
+            copy = self.out/"files"/found.relative_to(self.root)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            return os.path.relpath(shutil.copy(found, copy), here)
+        to = self.by_file.get(found) or self.by_name.get(str(found.relative_to(self.root)))
+        if found in (self.root/"reports", self.root/"reports/README.md"): to = Page(Path("index.md"), "reports/index", "Reports")
+        if to: return os.path.relpath(self.out/to.source, here) + (f"#{anchor}" if anchor else "")
+        return f"{REPO}/{'tree' if found.is_dir() else 'blob'}/main/{found.relative_to(self.root)}"
+
+    def linked(self, text, page, rendered=False):
+        "Markdown with its relative links led to pages; `rendered`: to what Sphinx makes of them."
+        def change(m):
+            if re.match(r"[a-z]+:|#", m[2]): return m[0]
+            to = self.link(m[2], page, m[1].startswith("!"))
+            return f"{m[1]}({re.sub('[.](ipynb|md)(?=#|$)', '.html', to) if rendered and '://' not in to else to}{m[3]})"
+        return MARKDOWN_LINK.sub(change, text)
+
+    def prose(self, text, page):
+        "Markdown with its relative links led to pages, and its names in backticks to their descriptions."
+        def named(m):
+            full = self.meaning(m[1], page)
+            return f"{{py:obj}}`{m[1]}{m[2] or ''} <{full}>`" if full else m[0]
+        parts = re.split(r"(^ *```.*?^ *```)", text, flags=re.M | re.S)
+        for i in range(0, len(parts), 2):
+            lines = self.linked(parts[i], page).split("\n")
+            parts[i] = "\n".join(line if line.startswith("#") or "](" in line and "`" in line.split("](")[0].split("[")[-1]
+                                 else NAME.sub(named, line) for line in lines)
+        return "".join(parts)
+
+
+def top(page):
+    "The line of links that a page begins with."
+    path, repo = page.file.relative_to(ROOT), REPO.removeprefix("https://github.com/")
+    links = [("Edit on GitHub", f"{REPO}/edit/main/{path}")]
+    if page.section == "Reports": links = [("Tables and notebook on GitHub", f"{REPO}/tree/main/{path.parent}")]
+    elif page.file.suffix == ".ipynb":
+        links += [("Open in Colab", f"https://colab.research.google.com/github/{repo}/blob/main/{path}"),
+                  ("Open in Binder", f"https://mybinder.org/v2/gh/{repo}/main?labpath={quote(str(path), safe='')}")]
+    return '<p class="page-links">' + " ".join(f'<a href="{url}">{name}</a>' for name, url in links) + "</p>"
+
+
+def with_top(text, page):
+    "The links after a page's first heading, and words that the search shall find it by: `keywords: …` in its front matter."
+    front = re.match(r"---\n(.*?)\n---\n", text, re.S)
+    if front: text = text[front.end():]
+    words = re.search(r"^keywords: *(.*)$", front[1], re.M)[1].split(",") if front else []
+    index = f"```{{index}} {', '.join('!' + w.strip() for w in words)}\n```\n" if words else ""
+    return re.sub(r"^(# .*\n?)", lambda m: f"{m[1].rstrip()}\n\n{top(page)}\n\n{index}", text, count=1, flags=re.M)
+
+
+def heading(file):
+    "A file's first heading and the sentence in the quotation below it."
+    text = file.read_text(encoding="utf-8")
+    if file.suffix == ".ipynb":
+        text = "\n".join("".join(c["source"]) for c in json.loads(text)["cells"] if c["cell_type"] == "markdown")
+    found = re.search(r"^# (.*?)$\s*(?:^> (.*?)$)?", text, re.M)
+    return found[1], found[2] or ""
+
+
+def toctree(entries, *options): return "\n".join(["```{toctree}", ":hidden:", *options, "", *entries, "```"])
+
+
+def overview(site, section, title, text, more=""):
+    "A page that lists a section's pages, each with its one sentence, and holds them in the table of contents."
+    folder, pages = section.lower(), [p for p in site.pages if p.section and p.section in (section, more)]
+    place = Page(site.root/f"{folder}.md", f"{folder}/index", section)
+    lines = [f"# {title}", "", text, ""]
+    for part in filter(None, (section, more)):
+        lines += [f"## {part}", ""] if more else []
+        lines += ["| page | what it is about |", "|---|---|"]
+        for p in (p for p in pages if p.section == part):
+            head, said = heading(p.file)
+            lines.append(f"| [{p.title or head}]({os.path.relpath(p.source, folder)}) | {site.prose(said, place)} |")
+        lines.append("")
+    entries = [f"{p.title} </{p.name}>" if p.title else f"/{p.name}" for p in pages]
+    (site.out/folder).mkdir(parents=True, exist_ok=True)
+    (site.out/f"{place.name}.md").write_text("\n".join([*lines, toctree(entries), ""]), encoding="utf-8")
+
+
+def contents(site):
+    "The hidden tables of contents of the home page, one a section, in order."
+    parts = {"Tutorials": [], "How-to": [], "Experiments and reports": ["reports/index"], "API": ["api/index"],
+             "Reference": [], "Project": []}
+    for p in site.pages:
+        if p.section in parts and p.section != "API": parts[p.section].append(p.name)
+    return "\n\n".join(toctree(entries, f":caption: {section}") for section, entries in parts.items() if entries)
+
+
+def write_pages(
+    root: Path, # The checkout
+    out: Path, # Folder for the pages, made anew
+) -> Site:
+    "Write every page's source; broken links are in `.broken`."
+    shutil.rmtree(out, ignore_errors=True)
+    site = Site(root, out)
+    for page in site.pages:
+        (out/page.source).parent.mkdir(parents=True, exist_ok=True)
+        if page.file.suffix == ".ipynb": text = notebook(page, site, lambda text: with_top(text, page))
+        else: text = with_top(site.prose(page.file.read_text(encoding="utf-8"), page), page)
+        if page.name == "index": text = as_json(json.loads(text)["cells"] + [markdown(contents(site))])
+        (out/page.source).write_text(text, encoding="utf-8")
+    overview(site, "API", "The rooms of the package", "In the order of import: a room may import those above it, never "
+             'those below. <a href="../genindex.html">All names, from A to Z</a>.')
+    overview(site, "Reports", "Experiments and their reports", "A report is an executed experiment; no radiograph is shown. "
+             "Results on the phantom and on simulated readers are synthetic and say so. For research only, not for diagnosis.",
+             more="Experiments")
+    return site
+
+
+def build(
+    place: Path, # Folder for the site, made anew
+    work: Path, # Folder for what is needed on the way, made anew
+) -> int: # Pages
+    "Build the site; ends the program with what is wrong where a link leads nowhere or Sphinx warns."
+    shutil.rmtree(work, ignore_errors=True)
+    site = write_pages(ROOT, work/"pages")
+    if site.broken: sys.exit("broken links:\n  " + "\n  ".join(site.broken))
+    strictly = ["-q", "-E", "-W", "--keep-going", "-n"]
+    done = subprocess.run([sys.executable, "-m", "sphinx", *strictly, "-c", ROOT/"docs", work/"pages", work/"html"])
+    if done.returncode: sys.exit("the site was not built: each warning above is an error")
+    shutil.rmtree(work/"html/.doctrees", ignore_errors=True)
+    found = work/"html/searchindex.js" # A page's own words find the page itself, once
+    found.write_text(found.read_text(encoding="utf-8").replace('"index-0",true', '"",true'), encoding="utf-8")
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.move(work/"html", place)
+    return len(site.pages)
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT/"_docs"
+    print(f"{build(place, ROOT/'build/docs')} pages: {place/'index.html'}")

@@ -1,0 +1,216 @@
+"The site: what the build makes of a cell, and a crawl over every page: links, hosts, legible text, search."
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urlparse
+
+import pytest
+
+pytest.importorskip("myst_nb", reason="the site needs the packages of `dev_requirements`")
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT/"docs"))
+import api
+import build
+import cells
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+LOADS = {"img": "src", "script": "src", "link": "href", "iframe": "src", "source": "src", "video": "src", "audio": "src"}
+CONTRAST = """() => {
+  const parse = c => { const n = c.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n.slice(0, 3), 1] : n };
+  const over = (a, b) => [0, 1, 2].map(i => a[i]*a[3] + b[i]*(1-a[3])).concat(1);
+  const light = c => { const l = c.slice(0, 3).map(v => (v /= 255) <= .03928 ? v/12.92 : ((v+.055)/1.055)**2.4);
+                       return .2126*l[0] + .7152*l[1] + .0722*l[2] };
+  const behind = e => { const stack = []; for (; e; e = e.parentElement) stack.push(parse(getComputedStyle(e).backgroundColor));
+                        return stack.reverse().reduce((b, c) => over(c, b), [255, 255, 255, 1]) };
+  const bad = {}, walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const e = walker.currentNode.parentElement, text = walker.currentNode.textContent.trim();
+    const unseen = !e.checkVisibility({checkOpacity: true, checkVisibilityCSS: true});
+    if (!text || unseen || e.closest("script, style, noscript, title, .headerlink")) continue;
+    let alpha = 1; for (let p = e; p; p = p.parentElement) alpha *= +getComputedStyle(p).opacity;
+    const b = behind(e), c = parse(getComputedStyle(e).color), f = over([c[0], c[1], c[2], c[3]*alpha], b);
+    const [high, low] = [light(f), light(b)].sort((x, y) => y - x), ratio = (high+.05)/(low+.05);
+    const where = `${e.tagName}.${e.className} in ${e.parentElement.className}`;
+    if (ratio < 4.5) bad[where] = `${ratio.toFixed(2)}: ${text.slice(0, 30)}`;
+  }
+  return bad }"""
+
+
+class Reader(HTMLParser):
+    "What a page links to, loads and names."
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.loads, self.ids, self.unnamed = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        a = dict(attributes)
+        if a.get("id"): self.ids.append(a["id"])
+        if tag == "a" and a.get("href"): self.links.append(a["href"])
+        fetched = a.get("rel") not in ("index", "search", "next", "prev", "author", "canonical")
+        if fetched and a.get(LOADS.get(tag)): self.loads.append(a[LOADS[tag]])
+        if tag == "img" and not a.get("alt"): self.unnamed.append(a.get("src", "")[:60])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    "The site, built anew."
+    folder = tmp_path_factory.mktemp("docs")
+    build.build(folder/"site", folder/"work")
+    return folder/"site"
+
+
+@pytest.fixture(scope="module")
+def pages(site): return {f.relative_to(site).as_posix(): Reader(f.read_text(encoding="utf-8")) for f in site.rglob("*.html")}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None: pytest.skip("no Chromium found; `apt-get install chromium` to look at the site")
+    from playwright.sync_api import sync_playwright
+    flags = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-component-update".split()
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=[f"--{flag}" for flag in flags])
+        yield browser
+        browser.close()
+
+
+CELL = '''
+from enum import Enum
+SIZE = 3
+def area(
+    a: float, # Side, in mm
+    *,
+    b: float|None=None, # Other side; *None* for a square
+) -> float: # In mm²
+    "The area; raises `BadInput`."
+    return a
+def pair(x, y): # Numbers
+    "Both."
+def _hidden(): pass
+class Box:
+    "A box."
+    def __init__(self, side: int): # In mm
+        pass
+    @property
+    def size(self):
+        "Its size."
+@patch
+def turn(self: Box, by: int=1): # Quarters
+    "Turn it."
+'''
+
+
+def test_an_export_cell_is_described():
+    text = api.describe(CELL, set())
+    for said in ("{py:data} SIZE\n:no-typesetting:", "{py:function} area(a: float, *, b: float | None=None) -> float",
+                 ":param a: Side, in mm", ":returns: In mm²", r":param b: Other side; \*None\* for a square",
+                 "raises `BadInput`.", ":param side: In mm", ":param by: Quarters", "{py:function} pair(x, y)\n\nBoth.\n\nNumbers", "{py:class} Box(side: int)", "{py:property} size",
+                 "{py:method} Box.turn(by: int=1)"): assert said in text, f"{said!r} not in\n{text}"
+    assert "_hidden" not in text
+    assert api.only_imports("import os\nfrom sys import path") and not api.only_imports(CELL)
+
+
+def test_a_notebook_becomes_a_page():
+    read = lambda source: cells.split_directives(dict(cell_type="code", source=source))
+    assert read("#| export\nx = 1") == ("x = 1", {"export": ""})
+    assert [read(text)[1] for text in ("#| hide\nx", "#|echo: false\nx", "x")] == [{"hide": ""}, {"echo": "false"}, {}]
+    page = build.Page(ROOT/"nbs/guide/a.md", "guide/a", "How-to")
+    text = build.with_top("---\nkeywords: DICOM, film\n---\n# Title\n\ntext", page)
+    assert text.startswith("# Title\n") and "{index} !DICOM, !film" in text and "/edit/main/nbs/guide/a.md" in text
+
+
+def test_broken_links_are_named(tmp_path):
+    root = tmp_path/"checkout"
+    (root/"nbs/guide").mkdir(parents=True)
+    for part in ("chexnet_nb", "nbs/index.ipynb"):
+        (shutil.copytree if (ROOT/part).is_dir() else shutil.copy)(ROOT/part, root/part)
+    links = "[there](nowhere.md), [here](b.md), ![gone](images/no.png), [out](https://example.org)"
+    (root/"nbs/guide/a.md").write_text(f"# A\n\n{links}\n")
+    (root/"nbs/guide/b.md").write_text("# B\n")
+    site = build.Site(root, tmp_path/"pages")
+    text = site.prose((root/"nbs/guide/a.md").read_text(), site.by_name["guide/a"])
+    assert site.broken == ["a.md: nowhere.md", "a.md: images/no.png"] and "[here](b.md)" in text
+
+
+def test_links_lead_somewhere(site, pages):
+    wrong = []
+    for name, page in pages.items():
+        for link in page.links + page.loads:
+            url, anchor = urldefrag(link)
+            if urlparse(url).scheme: continue
+            url = urlparse(url).path
+            to = (site/name).parent/unquote(url) if url else site/name
+            target = to.resolve().relative_to(site.resolve()).as_posix() if to.exists() else None
+            if target is None: wrong.append(f"{name}: {link}")
+            elif anchor and target in pages and unquote(anchor) not in pages[target].ids: wrong.append(f"{name}: {link}")
+    assert wrong == []
+
+
+def test_pages_are_whole(pages):
+    assert len(pages) > 25
+    for name, page in pages.items():
+        assert page.unnamed == [], f"{name}: pictures without an alternative text"
+        assert [i for i, n in Counter(page.ids).items() if n > 1] == [], f"{name}: an id stands twice"
+
+
+def test_every_page_is_reached(site, pages):
+    reached, ahead = set(), ["index.html"]
+    while ahead:
+        name = ahead.pop()
+        if name in reached or name not in pages: continue
+        reached.add(name)
+        links = [urldefrag(link)[0] for link in pages[name].links if not urlparse(link).scheme]
+        ahead += [((site/name).parent/link).resolve().relative_to(site.resolve()).as_posix() for link in links if link]
+    assert pages.keys() - reached - {"search.html", "404.html"} == set()
+
+
+def test_nothing_asks_another_host(site, pages):
+    loads = [(name, url) for name, page in pages.items() for url in page.loads]
+    assert [(name, url) for name, url in loads if urlparse(url).netloc] == []
+    for sheet in site.rglob("*.css"):
+        assert not re.search(r"(url\(|@import)\s*['\"]?(https?:)?//", sheet.read_text(encoding="utf-8")), sheet.name
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_is_legible_and_nothing_is_fetched(site, pages, browser, theme):
+    context, asked, bad = browser.new_context(viewport=dict(width=1366, height=768), color_scheme=theme), [], {}
+    page = context.new_page()
+    page.on("request", lambda r: asked.append(r.url))
+    for name in pages:
+        page.goto(f"file://{site/name}")
+        page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+        page.evaluate("document.getAnimations().forEach(a => a.finish())")
+        for where, said in page.evaluate(CONTRAST).items(): bad.setdefault(where, f"{name} {said}")
+    context.close()
+    assert bad == {}
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+@pytest.mark.parametrize("width", [390, 1366, 1920])
+def test_no_page_is_wider_than_the_screen(site, pages, browser, width):
+    page = browser.new_page(viewport=dict(width=width, height=844))
+    wide = []
+    for name in pages:
+        page.goto(f"file://{site/name}")
+        if page.evaluate("document.documentElement.scrollWidth") > width: wide.append(name)
+    page.close()
+    assert wide == []
+
+
+MEANT = {"dicom": "radiograph", "predictions table": "formats", "evaluate": "predictions", "pneumothorax": "glossary",
+         "install": "install", "auroc": "auroc", "badinput": "core.html", "glossary": "glossary"}
+
+
+@pytest.mark.parametrize("query, first", MEANT.items())
+def test_search_puts_first_what_is_meant(site, browser, query, first):
+    page = browser.new_page()
+    page.goto(f"file://{site}/search.html?q={query.replace(' ', '+')}")
+    page.wait_for_selector("#search-results li a")
+    found = [a.get_attribute("href") + " " + a.inner_text() for a in page.query_selector_all("#search-results li > a")]
+    page.close()
+    assert first in found[0].lower() and len(set(found)) == len(found), found[:5]
