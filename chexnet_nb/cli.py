@@ -23,10 +23,11 @@ from fastcore.docments import docments
 from . import __version__
 from .core import BadInput, check_place, in_range, name_refused, new_folder, own_folder
 
-# %% ../nbs/27_cli.ipynb #9c658cf6
+# %% ../nbs/27_cli.ipynb #2ae9ea67
 def _add(parser, p, about):
     "Add a parameter of a function to its parser."
-    told = "" if p.default in (p.empty, None, "") or p.kind is p.VAR_POSITIONAL or p.annotation is list else f" (default: {p.default})"
+    silent = p.default in (p.empty, None, "") or p.kind is p.VAR_POSITIONAL or p.annotation is list
+    told = "" if silent else f" (default: {p.default})"
     takes = dict(help=((about or p.name) + told).replace("%", "%%"))
     if p.kind is p.VAR_POSITIONAL: return parser.add_argument(p.name, nargs="+", **takes)
     if p.kind is not p.KEYWORD_ONLY:
@@ -154,7 +155,7 @@ def prepare(
     made = prepare_release(data, size, cache, on_bad=on_bad, workers=workers)
     print(f"{len(made):,} images of {made.size} px in {made.path}")
 
-# %% ../nbs/27_cli.ipynb #f7ddd4ad
+# %% ../nbs/27_cli.ipynb #8c82eda3
 def download(
     dest, # Folder for the release
     *,
@@ -256,7 +257,7 @@ def cam(
     print(f"maps in {out}; {_told(run)}")
     name_refused(refused)
 
-# %% ../nbs/27_cli.ipynb #6c011ae9
+# %% ../nbs/27_cli.ipynb #79cc5294
 def _report(name, out, files, **values):
     "Run an experiment with a command's options; say its headline and where the report is."
     from chexnet_nb.experiment import headline_text, run_experiment
@@ -265,7 +266,8 @@ def _report(name, out, files, **values):
     out, findings = new_folder(out or Path("reports")/name), asked_findings(values.get("findings"))
     if values.get("thresholds"): read_thresholds(values["thresholds"], findings or ())
     for role, file in files.items():
-        if not (Path(file).is_file() or Path(file).is_dir()): raise BadInput(f"no such file: {file}; {role} wants one that is there")
+        if not (Path(file).is_file() or Path(file).is_dir()):
+            raise BadInput(f"no such file: {file}; {role} wants one that is there")
     refuse_samples(values["n_boot"], 14)
     given = {k: v for k, v in values.items() if v is not None}
     out = run_experiment(name, parameters=given, out=out, progress=sys.stderr.isatty())
@@ -444,7 +446,7 @@ def main(
         return 143 if isinstance(e, Ended) else 130
     return 2
 
-# %% ../nbs/27_cli.ipynb #cc080373
+# %% ../nbs/27_cli.ipynb #986e459a
 class Ended(KeyboardInterrupt): "A SIGTERM."
 
 @contextmanager

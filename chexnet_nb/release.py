@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 from .cache import Cache, default_cache, fill_cache, loose_sources, prepare
-from .core import BadInput, atomic_path, fingerprint, in_range, kept_on_error, only_one, read_json, read_table, some
+from .core import BadInput, atomic_path, check_place, fingerprint, in_range, kept_on_error, only_one, read_json, read_table, some
 from .fetch import bytes_to_fetch, fetch, fetch_all
 from .labels import LABEL_FILES, packaged_table, read_labels
 from .progress import tqdm
@@ -227,7 +227,7 @@ def _batches(archive, wanted):
             batch, held = [], 0
     if batch: yield batch
 
-# %% ../nbs/07_release.ipynb #e697082a
+# %% ../nbs/07_release.ipynb #6e59df42
 def prepare_release(
     data: str|Path, # Folder with archives, loose radiographs in any layout, or both; it may be read-only
     size: int=224, # Pixels a side
@@ -240,6 +240,7 @@ def prepare_release(
     "As `cache.prepare`, and straight from the archives where there are any: no loose file is written."
     how = dict(on_bad=on_bad, workers=workers, progress=progress)
     if not Path(data).is_dir() or not (archives := find_archives(data)): return prepare(data, size, cache, **how)
+    check_place(cache or default_cache(data, size))
     data, cores = Path(data), CORES if workers is None else in_range("workers", workers, 1, 1024)
     packed, refused = _listed(archives, cores, progress)
     loose = find_images(data, needed=False)
