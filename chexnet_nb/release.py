@@ -6,7 +6,7 @@
 __all__ = ['RELEASE', 'ADVICE', 'MAX_HEADER', 'MAX_MEMBERS', 'parse_archives', 'list_members', 'download', 'find_archives',
            'prepare_release', 'verify', 'verdict']
 
-# %% ../nbs/07_release.ipynb #f8d3b41f
+# %% ../nbs/07_release.ipynb #27bab9f8
 import gzip
 import json
 import re
@@ -20,7 +20,8 @@ from pathlib import Path
 import pandas as pd
 
 from .cache import Cache, default_cache, fill_cache, loose_sources, prepare
-from .core import BadInput, atomic_path, check_place, fingerprint, in_range, kept_on_error, only_one, read_json, read_table, some
+from .core import (BadInput, atomic_path, check_place, fingerprint, in_range, kept_on_error, only_one, read_json,
+                             read_table, some)
 from .fetch import bytes_to_fetch, fetch, fetch_all
 from .labels import LABEL_FILES, packaged_table, read_labels
 from .progress import tqdm
