@@ -5,10 +5,7 @@ RUN useradd --create-home researcher
 USER researcher
 WORKDIR /home/researcher/chexnet_nb
 COPY --chown=researcher . .
-# The CPU build of PyTorch; for a GPU: docker build --build-arg TORCH_INDEX=https://pypi.org/simple .
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-RUN python -m venv .venv && .venv/bin/pip install --no-cache-dir torch torchvision -c constraints.txt --index-url $TORCH_INDEX \
-    && make install
+RUN make install
 ENV PATH=/home/researcher/chexnet_nb/.venv/bin:$PATH
 EXPOSE 8888
 CMD ["jupyter", "lab", "--config=.ci/lab.py", "nbs/welcome.ipynb", "--ip=0.0.0.0", "--no-browser"]

@@ -34,9 +34,11 @@ test: $(READY)
 lab: $(READY) hooks
 	$(BIN)/jupyter lab --config=.ci/lab.py nbs/welcome.ipynb
 
-# The browser of class activation maps as a page of its own.
+# The browser of class activation maps as a page of its own, for whoever has the token in the link that it prints; under another
+# name than this machine's it answers nobody (no remote access: a page elsewhere could otherwise reach it by a name of its own).
+VOILA := --Voila.ip=127.0.0.1 --Voila.auto_token=True --Voila.tornado_settings=allow_remote_access=
 browser: reports/chexnet14/report.json
-	$(BIN)/voila nbs/tutorials/cam_browser.ipynb
+	$(BIN)/voila nbs/tutorials/cam_browser.ipynb $(VOILA)
 
 # README.md from nbs/index.ipynb.
 readme: $(READY)

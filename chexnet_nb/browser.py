@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SLOTS', 'NOTES', 'SPLITS', 'Keys', 'CamBrowser', 'read_notes']
 
-# %% ../nbs/25_browser.ipynb #34edcc12
+# %% ../nbs/25_browser.ipynb #fabd14d4
 import atexit
 import base64
 import html
@@ -21,7 +21,8 @@ import pandas as pd
 import traitlets
 from fastcore.basics import patch
 
-from .album import (ALL, SHOW, SORT, THUMB, alt_text, bars_html, blank, choose, draw_view, facts_html, jpeg, legend_html,
+from .album import (ALL, SHOW, SORT, THUMB, alt_text, bars_html, blank, choose, draw_view, facts_html, jpeg,
+                              legend_html,
                               open_folder, open_run, plain, sheet, title_html, words)
 from .core import BadInput, atomic_path, read_table, shipped
 from .labels import finding_name
@@ -37,10 +38,11 @@ class Keys(anywidget.AnyWidget):
     _esm = shipped("assets")/"browser.js"
     _css = shipped("assets")/"browser.css"
 
-# %% ../nbs/25_browser.ipynb #8089dcba
+# %% ../nbs/25_browser.ipynb #2ecfff39
 SLOTS = 8 # Follow-up images shown
 NOTES = "notes.csv" # In the folder of exports
-SPLITS = dict(all="all images", test="test", val="validation", folder="not in the run's split", train="trained on") # In the order they are offered
+SPLITS = dict(all="all images", test="test", val="validation", folder="not in the run's split",
+              train="trained on") # In the order they are offered
 
 def _choice(options, value, label, width) -> w.Dropdown:
     "A dropdown."
@@ -124,7 +126,7 @@ def _make(self:CamBrowser, finding) -> None:
     self._arrange()
     self._listen()
 
-# %% ../nbs/25_browser.ipynb #7d7a1c8c
+# %% ../nbs/25_browser.ipynb #2436cc0a
 @patch
 def _arrange(self:CamBrowser) -> None:
     "Where the widgets stand."
@@ -137,7 +139,8 @@ def _arrange(self:CamBrowser) -> None:
     right = w.VBox([self.bars, follow_ups, _row(*self.strip), self.note, _row(self.export), self.message],
                    layout=w.Layout(flex="2 1 320px", min_width="280px", max_width="620px", margin="0 0 0 14px"))
     steps = _row(self.back, self.next, self.place, self.where, self.jump, self.status)
-    self.children = [_row(self.split, self.finding, self.show, self.sort), steps, self.title, self.facts, _row(left, right, align_items="flex-start"), self.arrows]
+    self.children = [_row(self.split, self.finding, self.show, self.sort), steps, self.title, self.facts,
+                     _row(left, right, align_items="flex-start"), self.arrows]
 
 # %% ../nbs/25_browser.ipynb #026eb351
 @patch

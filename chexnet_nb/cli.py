@@ -5,23 +5,29 @@
 # %% auto #0
 __all__ = ['EXAMPLES', 'FORMATS', 'BASH', 'COMMANDS', 'command_parser', 'call', 'phantom', 'prepare', 'download', 'verify',
            'pneumoniamnist', 'train', 'predict', 'cam', 'evaluate', 'compare', 'radiologists', 'run', 'experiments',
-           'index', 'doctor', 'help_', 'completion', 'usage', 'main']
+           'index', 'doctor', 'help_', 'completion', 'usage', 'main', 'Ended']
 
 # %% ../nbs/27_cli.ipynb #ca51fb5f
 import inspect
+import os
+import signal
 import sys
+import threading
 from argparse import ArgumentParser, BooleanOptionalAction, HelpFormatter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fastcore.docments import docments
 
 from . import __version__
-from .core import BadInput, name_refused, new_folder
+from .core import BadInput, check_place, in_range, name_refused, new_folder, own_folder
 
-# %% ../nbs/27_cli.ipynb #9c658cf6
+# %% ../nbs/27_cli.ipynb #2ae9ea67
 def _add(parser, p, about):
     "Add a parameter of a function to its parser."
-    told = "" if p.default in (p.empty, None, "") or p.kind is p.VAR_POSITIONAL or p.annotation is list else f" (default: {p.default})"
+    silent = p.default in (p.empty, None, "") or p.kind is p.VAR_POSITIONAL or p.annotation is list
+    told = "" if silent else f" (default: {p.default})"
     takes = dict(help=((about or p.name) + told).replace("%", "%%"))
     if p.kind is p.VAR_POSITIONAL: return parser.add_argument(p.name, nargs="+", **takes)
     if p.kind is not p.KEYWORD_ONLY:
@@ -132,7 +138,7 @@ def phantom(
 ):
     "Draw a synthetic release in the layout of ChestX-ray14, with planted findings and known boxes."
     from chexnet_nb.phantom import write_phantom
-    made = write_phantom(out, patients=patients, size=size, seed=seed)
+    made = write_phantom(check_place(out), patients=patients, size=size, seed=seed)
     print(f"{len(list(made.rglob('*.png'))):,} drawn images of {patients:,} patients in {made}; synthetic, not radiographs")
 
 # %% ../nbs/27_cli.ipynb #93ec0c50
@@ -149,7 +155,7 @@ def prepare(
     made = prepare_release(data, size, cache, on_bad=on_bad, workers=workers)
     print(f"{len(made):,} images of {made.size} px in {made.path}")
 
-# %% ../nbs/27_cli.ipynb #8dbe9b29
+# %% ../nbs/27_cli.ipynb #8c82eda3
 def download(
     dest, # Folder for the release
     *,
@@ -159,6 +165,7 @@ def download(
 ):
     "Fetch the NIH release, 42 GB: resumed, checked, never taken for whole before it is."
     from chexnet_nb.release import download as fetch_release
+    check_place(dest)
     print(fetch_release(dest, archives, mirror, jobs=jobs).to_string(index=False))
 
 def verify(
@@ -193,6 +200,7 @@ def train(
     split:str="community", # "community", "official", "pneumonia" or "random"
     lists=None, # Folder with the lists of the split; by default DATA
     absent:str="stop", # If lists name images that are not there: "stop", or "skip" them
+    on_bad:str="stop", # With files that do not decode: "stop", or "skip" them
     labels=None, # Label table; by default DATA's, else the packaged one
     cache=None, # Cache folder
     devices:int=1, # GPUs or processes
@@ -204,8 +212,10 @@ def train(
     from chexnet_nb.dataset import open_study
     from chexnet_nb.run import Run
     from chexnet_nb.training import train as train_study
+    in_range("devices", devices, 1, 1024)
     Run(out).refuse_finished()
-    study = open_study(data, recipe.size, split=split, lists=lists, absent=absent, labels=labels, cache=cache, seed=recipe.seed)
+    study = open_study(data, recipe.size, split=split, lists=lists, absent=absent, on_bad=on_bad, labels=labels, cache=cache,
+                       seed=recipe.seed)
     trained = Run(train_study(study, out, recipe, devices=devices))
     kept = trained.curves.set_index("epoch").loc[trained.about["best_epoch"]]
     said = f"validation loss {kept['val_loss']:.4f} in epoch {trained.about['best_epoch']} of {len(trained.curves)}"
@@ -240,19 +250,24 @@ def cam(
     findings=None, # Findings to draw, with commas; by default those that reach their operating point
 ):
     "Class activation maps: overlays, boxes and probabilities; research only, not for diagnosis."
+    from chexnet_nb.predictions import asked_findings
+    findings = asked_findings(findings)
     from chexnet_nb.cam import write_maps
-    refused = write_maps(run, image, out, findings=findings.split(",") if findings else None)
+    refused = write_maps(run, image, own_folder(out), findings=findings)
     print(f"maps in {out}; {_told(run)}")
     name_refused(refused)
 
-# %% ../nbs/27_cli.ipynb #5ab26ded
+# %% ../nbs/27_cli.ipynb #79cc5294
 def _report(name, out, files, **values):
     "Run an experiment with a command's options; say its headline and where the report is."
     from chexnet_nb.experiment import headline_text, run_experiment
     from chexnet_nb.metrics import refuse_samples
-    out = new_folder(out or Path("reports")/name)
+    from chexnet_nb.predictions import asked_findings, read_thresholds
+    out, findings = new_folder(out or Path("reports")/name), asked_findings(values.get("findings"))
+    if values.get("thresholds"): read_thresholds(values["thresholds"], findings or ())
     for role, file in files.items():
-        if not Path(file).exists(): raise BadInput(f"no such file: {file}; {role} names a file that is not there")
+        if not (Path(file).is_file() or Path(file).is_dir()):
+            raise BadInput(f"no such file: {file}; {role} wants one that is there")
     refuse_samples(values["n_boot"], 14)
     given = {k: v for k, v in values.items() if v is not None}
     out = run_experiment(name, parameters=given, out=out, progress=sys.stderr.isatty())
@@ -412,13 +427,36 @@ def main(
     name, *rest = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
     if name in ("-h", "--help"): print(usage()); return 0
     if name in ("-V", "--version"): print(__version__); return 0
+    said = f"chexnet {name}" if name in COMMANDS else "chexnet"
     try:
-        if name not in COMMANDS: raise BadInput(f"unknown command {name!r}; valid: {', '.join(COMMANDS)}")
-        if name == "run" and len(rest) > 1 and rest[0][:1] != "-" and {"-h", "--help"} & set(rest): return _describe(rest[0])
-        return call(COMMANDS[name], rest) or 0
-    except BadInput as e: print(f"chexnet {name}: {e}" if name in COMMANDS else f"chexnet: {e}", file=sys.stderr)
-    except KeyboardInterrupt: print("\nstopped; the same command goes on from here", file=sys.stderr); return 130
+        with _ended_by_sigterm():
+            if name not in COMMANDS: raise BadInput(f"unknown command {name!r}; valid: {', '.join(COMMANDS)}")
+            if name == "run" and len(rest) > 1 and rest[0][:1] != "-" and {"-h", "--help"} & set(rest): return _describe(rest[0])
+            code = call(COMMANDS[name], rest) or 0
+            sys.stdout.flush()
+            return code
+    except BadInput as e: print(f"{said}: {e}", file=sys.stderr)
+    except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), 1) # Whoever read the output has ended
+    except OSError as e:
+        print(f"{said}: {e.filename or 'the output'}: {e.strerror or e}; make room, or name another place", file=sys.stderr)
+    except MemoryError: print(f"{said}: the memory does not suffice; take less at once, or a larger machine", file=sys.stderr)
+    except KeyboardInterrupt as e:
+        print(f"\n{said}: {'ended' if isinstance(e, Ended) else 'stopped'}; the same command goes on from what is finished",
+              file=sys.stderr)
+        return 143 if isinstance(e, Ended) else 130
     return 2
+
+# %% ../nbs/27_cli.ipynb #986e459a
+class Ended(KeyboardInterrupt): "A SIGTERM."
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    "Raise `Ended` at a SIGTERM; nothing changes outside the main thread, where signals cannot be taken."
+    def end(*_): raise Ended
+    if threading.current_thread() is not threading.main_thread(): return (yield)
+    before = signal.signal(signal.SIGTERM, end)
+    try: yield
+    finally: signal.signal(signal.SIGTERM, before)
 
 # %% ../nbs/27_cli.ipynb #362c92c5
 def _describe(experiment):

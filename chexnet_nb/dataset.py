@@ -46,7 +46,7 @@ class Study:
     def synthetic(self) -> bool: # Whether the images are drawn
         return self.source.synthetic
 
-# %% ../nbs/21_dataset.ipynb #ff3fc43b
+# %% ../nbs/21_dataset.ipynb #51dd7203
 def open_study(
     data: str|Path, # Folder of radiographs, or of the release's archives
     size: int=Recipe.size, # Side of the cached images in pixels
@@ -54,6 +54,7 @@ def open_study(
     split: str="community", # "community", "official", "pneumonia" or "random"
     lists: str|Path|None=None, # Folder with the lists of the split; None for the data folder
     absent: str="stop", # If lists name images that are not there: "stop", or "skip" them
+    on_bad: str="stop", # With files that do not decode: "stop", or "skip" them, also where lists name them
     labels: str|Path|None=None, # Label table; None for the data folder's own, else the packaged one
     cache: str|Path|None=None, # Folder of the cache; None for the usual place
     seed: int=0, # Of a random split
@@ -61,8 +62,9 @@ def open_study(
 ) -> Study:
     "Prepare the images, read their labels and split them; raises `BadInput` as those steps do."
     table = read_labels(labels or data)
-    prepared, source = prepare_release(data, size, cache=cache, progress=progress), read_source(data)
-    chosen = make_split(table, prepared.names, split, lists=lists or data, seed=seed, absent=absent)
+    prepared, source = prepare_release(data, size, cache, on_bad=on_bad, progress=progress), read_source(data)
+    chosen = make_split(table, prepared.names, split, lists=lists or data, seed=seed, absent=absent,
+                        left_out=prepared.skipped["Image Index"])
     here = table[table["Image Index"].isin(prepared.names)].reset_index(drop=True)
     return Study(Path(data), prepared, here, chosen, source, labels_used(table, NIH if labels else source))
 
@@ -157,15 +159,21 @@ def train_dataloader(self:ChestData) -> DataLoader: return self.loader("train", 
 @patch
 def val_dataloader(self:ChestData) -> DataLoader: return self.loader("val")
 
-# %% ../nbs/21_dataset.ipynb #d76fed1e
+# %% ../nbs/21_dataset.ipynb #7fe88a06
 def shuffle_labels(
     study: Study, # Data made ready
-    seed: int=0, # Of the permutation
-) -> Study: # The same images and split, with labels of the wrong images
-    "A control: the label rows permuted over all images, of every fold."
-    columns, order = list(FINDINGS), np.random.default_rng([seed, 2]).permutation(len(study.table))
-    table = study.table.copy()
-    table[columns] = table[columns].to_numpy()[order]
+    seed: int=0, # Of the deal
+) -> Study: # The same images and split, with labels of the wrong patients
+    "A control: every patient gets one label row of another patient, in every fold."
+    rng, table = np.random.default_rng([seed, 2]), study.table.copy()
+    patient, names = pd.factorize(table["Patient ID"])
+    order = rng.permutation(len(table))
+    row = np.empty(len(names), int)
+    row[patient[order]] = order # A row of each patient
+    circle = rng.permutation(len(names))
+    partner = np.empty_like(circle)
+    partner[circle] = np.roll(circle, 1) # Nobody is their own
+    table[list(FINDINGS)] = label_matrix(table)[row[partner[patient]]]
     return replace(study, table=table, shuffled=True)
 
 # %% ../nbs/21_dataset.ipynb #caa7ea83

@@ -90,7 +90,7 @@ def run_lines(
         found.append(f"{folder}: {run.about.get('recipe', {}).get('task', 'a run')}, {run.about.get('status', '?')}{caution}")
     return found
 
-# %% ../nbs/26_doctor.ipynb #0a1124c0
+# %% ../nbs/26_doctor.ipynb #edcc1cf9
 def _block(title, lines, none="none"):
     "Lines under a title."
     return [title, *(f"  {line}" for line in lines or [none])]
@@ -105,7 +105,7 @@ def missing(
         if lacking and not extra: lines.append(f"{', '.join(lacking)}: needed; pip install {' '.join(lacking)}")
         elif lacking: lines.append(f"{', '.join(lacking)}: for {USES[extra]}; pip install 'chexnet_nb[{extra}]'")
     if not data_lines(root): lines.append("no data folder in data/: chexnet phantom data/phantom, or chexnet download data/nih")
-    if not run_lines(root): lines.append("no run in runs/ or reports/: chexnet run chexnet14 trains one on the phantom, in minutes")
+    if not run_lines(root): lines.append("no run in runs/ or reports/: chexnet run chexnet14 trains one, on the phantom")
     return lines
 
 def doctor_text(

@@ -7,7 +7,8 @@ __all__ = ['SYNTHETIC', 'find_experiments', 'find_experiment', 'known_parameters
            'check_parameters', 'describe_experiment', 'run_experiment', 'page', 'write_page', 'write_index',
            'headline_text']
 
-# %% ../nbs/26_experiment.ipynb #576fb0e6
+# %% ../nbs/26_experiment.ipynb #d2c53580
+import builtins
 import json
 import os
 import re
@@ -27,11 +28,12 @@ import pandas as pd
 import papermill
 import yaml
 from jupyter_client import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from nbconvert.filters import html2text
 
-from .core import BadInput, atomic_path, read_json, shipped, write_json
-from .recipe import recipe_settings
+from .core import BadInput, atomic_path, kept_on_error, only_one, own_folder, read_json, shipped, write_json
+from .recipe import LIMITS, recipe_settings
 from .tables import html_table, write_headline
 
 # %% ../nbs/26_experiment.ipynb #a83a8f9b
@@ -52,20 +54,22 @@ def find_experiment(
     if name not in found: raise BadInput(f"unknown experiment {name!r}; valid: {', '.join(found)}")
     return found[name]
 
-# %% ../nbs/26_experiment.ipynb #a256cadf
+# %% ../nbs/26_experiment.ipynb #d81378f1
 def known_parameters(
     notebook: Path, # An experiment
 ) -> dict[str, dict]: # Name -> dict with `default` (a value) and `help` (the comment beside it)
     "The parameters of a notebook, read from the cell tagged `parameters`."
-    found = papermill.inspect_notebook(str(notebook))
+    try: found = papermill.inspect_notebook(str(notebook))
+    except Exception as e: raise BadInput(f"{notebook} is no notebook ({type(e).__name__}); repair it, or remove it") from None
     if not found: raise BadInput(f"{notebook} has no cell tagged `parameters`; tag one")
     return {k: dict(default=_literal(v["default"]), help=v["help"]) for k, v in found.items()}
 
 def _literal(text):
     "A Python literal as YAML reads it, None and booleans included."
-    return yaml.safe_load({"None": "null", "True": "true", "False": "false"}.get(text, text))
+    try: return yaml.safe_load({"None": "null", "True": "true", "False": "false"}.get(text, text))
+    except yaml.YAMLError: return text
 
-# %% ../nbs/26_experiment.ipynb #99c7db86
+# %% ../nbs/26_experiment.ipynb #08adf635
 def preset_files(
     notebook: Path, # An experiment
 ) -> dict[str, Path|None]: # Preset -> file; None for a demo that needs none
@@ -80,7 +84,11 @@ def preset_values(
     "The overrides of a preset; raises `BadInput` with the list of presets."
     files = preset_files(notebook)
     if preset not in files: raise BadInput(f"unknown preset {preset!r} of {notebook.stem}; valid: {', '.join(files)}")
-    return (yaml.safe_load(files[preset].read_text(encoding="utf-8")) if files[preset] else None) or {}
+    try: values = yaml.safe_load(files[preset].read_text(encoding="utf-8")) if files[preset] else {}
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as e:
+        raise BadInput(f"{files[preset]} is no YAML ({' '.join(str(e).split())}); correct it") from None
+    if isinstance(values or {}, dict): return values or {}
+    raise BadInput(f"{files[preset]} holds {type(values).__name__}, not names and values; write a line `name: value` each")
 
 # %% ../nbs/26_experiment.ipynb #bbdb198b
 def check_parameters(
@@ -96,7 +104,7 @@ def check_parameters(
     taken = {k: _typed(k, v, **settings[k]) for k, v in values.items() if k in settings}
     return checked | ({"settings": checked.get("settings", {}) | taken} if taken else {})
 
-# %% ../nbs/26_experiment.ipynb #8d794cc2
+# %% ../nbs/26_experiment.ipynb #75eaa9f5
 def _typed(name, value, default, help):
     "A value of a parameter in the type of its default."
     if isinstance(value, Path): value = str(value)
@@ -106,7 +114,11 @@ def _typed(name, value, default, help):
     if isinstance(default, float) and isinstance(value, (int, str)) and not isinstance(value, bool): value = _number(value, name)
     if default is not None and type(value) is not type(default):
         raise BadInput(f"parameter {name} takes a value like {default!r}, not {value!r} ({help or 'no help'})")
+    if name in _LIMITS and isinstance(value, (int, float)) and not _LIMITS[name][0] <= value <= _LIMITS[name][1]:
+        raise BadInput("parameter {} {}; allowed: a number from {:,} to {:,}".format(name, value, *_LIMITS[name]))
     return value
+
+_LIMITS = LIMITS | dict(n_boot=(0, 10_000_000), control_epochs=(0, 100_000), share=(0, 1)) # Least and largest value
 
 def _number(value, name):
     "A float; YAML takes 1e-3 for text."
@@ -128,7 +140,7 @@ def describe_experiment(
     return "\n".join([f"{notebook.stem}: {said}", f"  presets: {presets}", "  parameters (-p name=value):",
                       *(f"    {k:{wide}}  {h} (default: {d!r})" for k, d, h in rows)])
 
-# %% ../nbs/26_experiment.ipynb #03c2fdb3
+# %% ../nbs/26_experiment.ipynb #d04b9ce1
 def run_experiment(
     name: str, # Experiment
     preset: str="demo", # Preset of its parameters
@@ -141,32 +153,27 @@ def run_experiment(
     "Execute an experiment through papermill into a report; raises `BadInput` on anything unknown or a finished report."
     notebook = find_experiment(name, folder)
     out = Path(out or Path("reports")/(name if preset == "demo" else f"{name}-{preset}"))
-    if (out/"report.json").exists():
-        raise BadInput(f"{out} holds a finished report, which is never overwritten; name another folder (--out), or remove it")
     values = check_parameters(notebook, preset_values(notebook, preset) | (parameters or {}) | {"out": str(out)})
-    with _undone_on_error(out):
+    with only_one(own_folder(out), "writing a report into"), kept_on_error(out), _undone_on_error(out):
+        if (out/"report.json").exists():
+            raise BadInput(f"{out} holds a finished report, which is never overwritten; name another folder (--out), or remove "
+                           "it")
         executed = _execute(notebook, out/f"{name}.ipynb", values, progress)
         write_json(out/"report.json", dict(experiment=name, preset=preset, parameters=values, chexnet_nb=version("chexnet_nb"),
                                            finished=datetime.now(timezone.utc).isoformat(timespec="seconds")))
         write_page(out, executed)
     return out
 
-# %% ../nbs/26_experiment.ipynb #697a9035
+# %% ../nbs/26_experiment.ipynb #6396c53f
 @contextmanager
 def _undone_on_error(out) -> Iterator[None]:
-    "Make the folder; on an error remove the files that came into it, and itself if nothing is left."
-    made = [p for p in (out, *out.parents) if not p.exists()]
-    there = set(out.iterdir()) if out.is_dir() else set()
-    try:
-        try: out.mkdir(parents=True, exist_ok=True)
-        except OSError as e: raise BadInput(f"{out} cannot be made ({e.strerror}); name another folder") from None
-        yield
+    "On an error remove the files that came into a folder; runs that were begun in it stay."
+    there = set(out.iterdir())
+    try: yield
     except BaseException:
-        for path in set(out.iterdir())-there if out.is_dir() else ():
+        for path in set(out.iterdir())-there:
             if not path.is_dir(): path.unlink()
             elif not any(path.iterdir()): path.rmdir()
-        for path in made:
-            if path.is_dir() and not any(path.iterdir()): path.rmdir()
         raise
 
 # %% ../nbs/26_experiment.ipynb #083596f3
@@ -178,7 +185,7 @@ class _Kernel(AsyncKernelManager):
             options |= dict(transport="ipc", ip=f"{self._sockets.name}/k")
         super().__init__(**options)
 
-# %% ../nbs/26_experiment.ipynb #b3b70bf8
+# %% ../nbs/26_experiment.ipynb #60442127
 def _execute(notebook, out, values, progress):
     "Run with papermill from the current folder; returns the executed notebook without its progress bars."
     options = dict(kernel_name="python3", kernel_manager_class=_Kernel, extra_arguments=["--log-level=50"], cwd=str(Path.cwd()),
@@ -186,7 +193,12 @@ def _execute(notebook, out, values, progress):
     try: nb = papermill.execute_notebook(str(notebook), str(out), values, **options)
     except papermill.PapermillExecutionError as e:
         if e.ename == "BadInput": raise BadInput(e.evalue) from None
-        raise
+        kind = getattr(builtins, e.ename, None)
+        if not isinstance(kind, type) or not issubclass(kind, (OSError, MemoryError)): raise
+        raise BadInput(f"{notebook.stem} stopped: {e.evalue or e.ename}; make room, or name other files") from None
+    except DeadKernelError:
+        raise BadInput(f"the process of {notebook.stem} ended, perhaps for want of memory; the same command goes on from what "
+                       "is finished") from None
     for cell in nb.cells:
         cell.metadata = {"tags": cell.metadata.get("tags", [])}
         if cell.cell_type == "code": cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
@@ -231,15 +243,29 @@ def _described(nb):
             output.metadata.setdefault("image/png", {}).setdefault("alt", f"Figure of: {head}")
     return nb
 
-# %% ../nbs/26_experiment.ipynb #990a0850
+# %% ../nbs/26_experiment.ipynb #67daa51b
+_HEADLINE = "title note synthetic columns rows"
+
+def _record(file, keys):
+    "A report's JSON file; raises `BadInput` if it lacks one of the keys."
+    about, advice = read_json(file, "run the experiment again"), "run the experiment again"
+    if lacking := [k for k in keys.split() if k not in about]: raise BadInput(f"{file} has no {', '.join(lacking)}; {advice}")
+    return about
+
+def _notebook(file):
+    "An executed notebook; raises `BadInput` for a file that is none."
+    try: return nbformat.read(file, 4)
+    except Exception as e: raise BadInput(f"{file} is no notebook ({type(e).__name__}); run the experiment again") from None
+
+# %% ../nbs/26_experiment.ipynb #b5a5d52f
 def write_page(
     out: str|Path, # Result folder
     nb: nbformat.NotebookNode|None=None, # Its executed notebook; None to read it
 ) -> Path: # `index.html`
     "Write the page of a finished report, with links to what lies beside it."
-    out, about = Path(out), read_json(Path(out)/"report.json", "run the experiment again")
-    if nb is None: nb = nbformat.read(out/f"{about['experiment']}.ipynb", 4)
-    head = read_json(out/"headline.json", "run the experiment again") if (out/"headline.json").exists() else {}
+    out, about = Path(out), _record(Path(out)/"report.json", "experiment preset chexnet_nb finished")
+    if nb is None: nb = _notebook(out/f"{about['experiment']}.ipynb")
+    head = _record(out/"headline.json", _HEADLINE) if (out/"headline.json").exists() else {}
     files = [p.name for p in sorted(out.glob("*.csv"))] + [f"{about['experiment']}.ipynb"]
     made = "Experiment {experiment}, preset {preset}, chexnet_nb {chexnet_nb}, {finished:.10}.".format(**about)
     around = dict(up="../index.html" if (out.parent/"index.html").exists() else "", files=files, title=head.get("title", ""),
@@ -249,11 +275,11 @@ def write_page(
 
 SYNTHETIC = "It says that the system works, nothing about radiographs or radiologists."
 
-# %% ../nbs/26_experiment.ipynb #5217c90a
+# %% ../nbs/26_experiment.ipynb #5ecba189
 def _headlines(root):
     "What every report below a folder says of itself, real data first, no title twice."
     found = sorted(f for f in root.glob("*/headline.json") if (f.parent/"index.html").exists())
-    heads = [read_json(f, "run the experiment again") | dict(folder=f.parent.name) for f in found]
+    heads = [_record(f, _HEADLINE) | dict(folder=f.parent.name) for f in found]
     titles = [h["title"] for h in heads]
     for h in heads:
         if titles.count(h["title"]) > 1: h["title"] += f" ({h['folder']})"
@@ -285,12 +311,12 @@ def write_index(
         if not linked and (folder/"report.json").exists(): write_page(folder)
     return root/"index.html"
 
-# %% ../nbs/26_experiment.ipynb #bc0da7a7
+# %% ../nbs/26_experiment.ipynb #f9c7e3ab
 def headline_text(
     out: str|Path, # Result folder
 ) -> str:
     "The headline of a report for the terminal; empty if it left none."
     if not (Path(out)/"headline.json").exists(): return ""
-    head = read_json(Path(out)/"headline.json", "run the experiment again")
+    head = _record(Path(out)/"headline.json", _HEADLINE)
     table = pd.DataFrame(head["rows"], columns=head["columns"]).to_string(index=False)
     return "\n".join([("Synthetic. " if head["synthetic"] else "") + head["title"], head["note"], table])

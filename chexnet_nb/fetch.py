@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['OTHERWISE', 'fetch', 'bytes_to_fetch', 'fetch_all']
 
-# %% ../nbs/07_fetch.ipynb #6e6ef658
+# %% ../nbs/07_fetch.ipynb #ed465fc6
 import random
 import re
 import threading
@@ -22,7 +22,7 @@ from fastcore.basics import patch
 from .progress import tqdm
 from urllib3.exceptions import HTTPError
 
-from .core import BadInput, some
+from .core import BadInput, in_range, some
 
 # %% ../nbs/07_fetch.ipynb #e693faf8
 OTHERWISE = "get the file in another way" # What a caller with better advice replaces
@@ -218,7 +218,7 @@ class _Bars:
                 bar.update(have-bar.n)
             yield tick
 
-# %% ../nbs/07_fetch.ipynb #b89fcecb
+# %% ../nbs/07_fetch.ipynb #cc414be9
 def fetch_all(
     files: dict[Path, str|Path], # Where to -> where from; what is there already is left alone
     *,
@@ -228,7 +228,7 @@ def fetch_all(
     **how, # As `fetch` takes them
 ) -> list[tuple[str, int, str, str]]: # (file, bytes, "there" or "fetched", where from) of each
     "Fetch files, several at once. Every one is tried before the failures are raised."
-    failures = []
+    failures, jobs = [], in_range("jobs", jobs, 1, 64)
     def one(place, path, url):
         "Fetch one file; its row."
         if path.exists(): return path.name, path.stat().st_size, "there", ""

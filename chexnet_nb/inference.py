@@ -6,7 +6,7 @@
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'BATCH', 'CHUNK', 'to_input', 'predict', 'image_files_of', 'read_batch',
            'read_batches', 'predict_files']
 
-# %% ../nbs/20_inference.ipynb #79fdc9cf
+# %% ../nbs/20_inference.ipynb #042961ac
 import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from .progress import tqdm
 
 from .cache import Cache
-from .core import BadInput
+from .core import BadInput, name_refused
 from .model import CheXNet, best_device
+from .progress import tqdm
 from .radiograph import find_images, read_radiograph, shrink
 from .run import Run
 from .work import CORES, read_ahead
@@ -118,7 +118,7 @@ def read_batches(
                 yield images, refused
                 images, refused = {}, {}
 
-# %% ../nbs/20_inference.ipynb #f45bd8c1
+# %% ../nbs/20_inference.ipynb #9768a7a5
 def predict_files(
     run: str|Path, # Run folder, or any folder with a checkpoint
     images: str|Path|Iterable[str|Path], # Files and folders
@@ -134,5 +134,8 @@ def predict_files(
             names.extend(read)
             refused.update(bad)
             if read: yield torch.from_numpy(np.stack(list(read.values())))
-    found = _probabilities(model, batches(), len(files), progress)
+    try: found = _probabilities(model, batches(), len(files), progress)
+    except BadInput:
+        if not names: name_refused(refused, others=False)
+        raise
     return _table(names, found, model.findings), refused

@@ -43,9 +43,9 @@ def effective_size(
     few = (stats.t.ppf(.975, n-1)/stats.t.ppf(.975, patients-1))**2
     return float(min(n, p*(1-p)/max(spread, 1e-12)*few))
 
-# %% ../nbs/12_intervals.ipynb #3cdf7429
+# %% ../nbs/12_intervals.ipynb #44a744f8
 def share_interval(
-    hits: np.ndarray, # 0/1, shape (images,)
+    hits: np.ndarray, # 0/1, or in between where an image is part hit, shape (images,)
     among: np.ndarray, # 0/1, the images that count, shape (images,)
     groups: Sequence|None=None, # Patient of each image; None if each image is its own
     *,
@@ -53,13 +53,13 @@ def share_interval(
 ) -> tuple[float, float]: # Low, high; NaN where no image counts
     "Exact interval of a share, for as many images as the patients make independent."
     among = np.asarray(among, bool)
-    hit, unit = np.asarray(hits, bool)[among], unit_of(groups, len(among))[among]
+    hit, unit = np.asarray(hits, float)[among], unit_of(groups, len(among))[among]
     if not len(hit): return np.nan, np.nan
     sizes = np.bincount(unit)
     size = effective_size(np.bincount(unit, hit)[sizes > 0], sizes[sizes > 0])
     yes, tail = hit.mean()*size, (1-level)/2
     low = stats.beta.ppf(tail, yes, size-yes+1) if hit.any() else 0.
-    high = stats.beta.isf(tail, yes+1, size-yes) if not hit.all() else 1.
+    high = stats.beta.isf(tail, yes+1, size-yes) if hit.mean() < 1 else 1.
     return float(low), float(high)
 
 # %% ../nbs/12_intervals.ipynb #927c65ef

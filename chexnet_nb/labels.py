@@ -206,7 +206,7 @@ def patients_of(
     return truth["Image Index"].to_numpy(), ("The labels name no patients and neither do the image names; each image counts as "
                                              "a patient of its own, so intervals may be too narrow.")
 
-# %% ../nbs/01_labels.ipynb #fe844a88
+# %% ../nbs/01_labels.ipynb #a4c383b0
 def read_boxes(
     data: str|Path|None=None, # Release folder; None, or a folder without boxes and labels, for the packaged copy
 ) -> pd.DataFrame: # Image Index, finding, x, y, w, h: left, top, width, height in pixels of the release's image
@@ -216,6 +216,7 @@ def read_boxes(
         if label_file(data)[0].parent == Path(data): return pd.DataFrame(columns=["Image Index", "finding", "x", "y", "w", "h"])
         own = None
     path, columns = own or packaged_table(BOX_FILE), ["Image Index", "finding", "x", "y", "w", "h"]
-    boxes = read_table(path, "needed: boxes like the release's", header=None, skiprows=1, usecols=range(6), names=columns)
+    boxes = read_table(path, "needed: boxes like the release's", header=None, skiprows=1, usecols=range(6), names=columns,
+                       dtype=dict.fromkeys("xywh", float))
     boxes["finding"] = boxes["finding"].map({f: finding_name(f) for f in boxes["finding"].unique()})
     return boxes

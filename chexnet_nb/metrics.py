@@ -8,7 +8,7 @@ __all__ = ['MOST_LEFT_OUT', 'METHODS', 'Statistic', 'observed', 'ratio', 'f1', '
            'expanded_interval', 'expanded_p', 'logit_interval', 'aligned', 'auroc_table', 'operating_table',
            'compare_table', 'unpaired_table']
 
-# %% ../nbs/12_metrics.ipynb #aaf49787
+# %% ../nbs/12_metrics.ipynb #0f4daa36
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,11 +17,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy import sparse, special, stats
-from .progress import tqdm
 
 from .core import BadInput, some
 from .intervals import (FEW, area, area_interval, f1_interval, holm, paired_difference, share_interval, too_few,
                                   unit_of, unpaired_difference)
+from .progress import tqdm
 
 # %% ../nbs/12_metrics.ipynb #21e7bf85
 class Statistic(NamedTuple):

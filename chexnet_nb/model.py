@@ -137,7 +137,7 @@ def save_model(
     config = dict(architecture=model.architecture, findings=list(model.findings), size=model.size, **about)
     write_json(folder/"model.json", config)
 
-# %% ../nbs/18_model.ipynb #78978b32
+# %% ../nbs/18_model.ipynb #85e59452
 def read_config(
     folder: str|Path, # A run folder, or any folder with `model.safetensors` and `model.json`
 ) -> dict: # architecture, findings, size, and what else was recorded
@@ -148,6 +148,11 @@ def read_config(
     config = read_json(folder/"model.json", advice)
     if lacking := [k for k in ("architecture", "findings", "size") if k not in config]:
         raise BadInput(f"{folder/'model.json'} has no {' and no '.join(lacking)}; {advice}")
+    findings, known = config["findings"], config["architecture"] in list(ARCHITECTURES)
+    named = isinstance(findings, list) and findings and all(isinstance(f, str) for f in findings)
+    if not (known and named and isinstance(config["size"], int)):
+        raise BadInput(f"{folder/'model.json'} is damaged: an architecture ({', '.join(ARCHITECTURES)}), a list of findings and "
+                       f"a size in pixels are wanted; {advice}")
     return config
 
 def load_model(

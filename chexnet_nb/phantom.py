@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CHUNK', 'sample_patients', 'split_lists', 'write_phantom']
 
-# %% ../nbs/09_phantom.ipynb #5302b98f
+# %% ../nbs/09_phantom.ipynb #c96fb02d
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
-from .progress import tqdm
 
 from .core import BadInput, atomic_path, fingerprint, some
 from .drawing import DRAWING, stream
 from .labels import BOX_FILE, DRAWN_FILE, FINDINGS, LABEL_FILES, SOURCE_FILE, read_labels, release_csv
+from .progress import tqdm
 from .signs import draw
 from .source import DRAWN, read_source, write_source
 from .work import run_tasks

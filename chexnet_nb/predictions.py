@@ -7,7 +7,7 @@ __all__ = ['TRAINED_ON', 'SYNTHETIC_IMAGES', 'CRITERIA', 'asked_findings', 'chec
            'write_predictions', 'fit_threshold', 'operating_points', 'simulate_predictions', 'Case', 'load_case',
            'join_truth', 'trained_note', 'share_cases', 'cross_fit', 'fit_case_thresholds', 'read_thresholds']
 
-# %% ../nbs/11_predictions.ipynb #04876170
+# %% ../nbs/11_predictions.ipynb #844659a2
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -16,19 +16,22 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .core import BadInput, atomic_path, name_key, read_table, refuse_doubled, some
+from .core import BadInput, atomic_path, check_place, name_key, read_table, refuse_doubled, some
 from .labels import FINDINGS, finding_name, label_matrix, patients_of, read_truth
 from .source import read_source
 from .splits import read_list
 
-# %% ../nbs/11_predictions.ipynb #68a0f18e
+# %% ../nbs/11_predictions.ipynb #e5dbbd53
 def asked_findings(
     findings: str|Iterable[str]|None, # Names, or one text with commas
 ) -> tuple[str, ...]|None: # Names, NIH's in NIH's spelling; None if none are given
-    "The findings that a user asks for."
+    "The findings that a user asks for; raises `BadInput` for one named twice."
     given = findings.split(",") if isinstance(findings, str) else findings or ()
     given = [str(f).strip() for f in given if str(f).strip()]
-    return tuple(dict.fromkeys(finding_name(f, (*FINDINGS, *given)) for f in given)) or None
+    names = [finding_name(f, (*FINDINGS, *given)) for f in given]
+    twice = [f for i, f in enumerate(names) if f in names[:i]]
+    if twice: raise BadInput(f"{some(twice)} asked for twice; name a finding once")
+    return tuple(names) or None
 
 # %% ../nbs/11_predictions.ipynb #9e762347
 TRAINED_ON, SYNTHETIC_IMAGES = "Trained On", "synthetic images"
@@ -82,7 +85,7 @@ def _trained_on(table):
     "What the network learned from, if the table says it."
     return some(table[TRAINED_ON].dropna().astype(str).unique()) if TRAINED_ON in table else table.attrs.get("trained_on", "")
 
-# %% ../nbs/11_predictions.ipynb #01bc9ceb
+# %% ../nbs/11_predictions.ipynb #fd82312c
 def read_predictions(
     path: str|Path, # CSV file
     findings: str|Iterable[str]|None=None, # As in `check_predictions`
@@ -94,8 +97,9 @@ def read_predictions(
 def new_table(
     path: str|Path, # Where a table shall be
 ) -> None:
-    "Raise `BadInput` if there is a file already."
+    "Raise `BadInput` if there is a file already, or none can be written."
     if Path(path).exists(): raise BadInput(f"{path} exists; predictions are never overwritten: name another file")
+    check_place(path)
 
 def write_predictions(
     table: pd.DataFrame, # Predictions
@@ -300,7 +304,7 @@ def _validated(case, fitted, criterion):
             *([f"{shared:,} patients have images both in the validation table and among those scored."] if shared else [])]
     return operating_points(fitted.labels, fitted.predictions, criterion), said
 
-# %% ../nbs/11_predictions.ipynb #dbc6bc42
+# %% ../nbs/11_predictions.ipynb #5d9e0a64
 def read_thresholds(
     given: object, # None or "", a number for all findings (text too), a dict, or a CSV with `finding` and `threshold`
     findings: Iterable[str], # Findings wanted
@@ -323,4 +327,8 @@ def _thresholds_in(path):
     table = read_table(path, "thresholds are a number, or a CSV with the columns finding and threshold")
     if not {"finding", "threshold"} <= set(table):
         raise BadInput(f"{path}: found {some(table.columns, 20)}; needed finding and threshold")
-    return dict(zip(table.finding, table.threshold))
+    values = pd.to_numeric(table.threshold, errors="coerce")
+    if values.isna().any():
+        row = int(values.isna().argmax())
+        raise BadInput(f"{path}: row {row+2}: {table.threshold[row]!r} is no threshold; write a number from 0 to 1")
+    return dict(zip(table.finding, values))

@@ -6,8 +6,9 @@
 __all__ = ['SUFFIXES', 'MAX_SIDE', 'MAX_PIXELS', 'MAX_BYTES', 'RESAMPLE', 'decode', 'file_bytes', 'read_radiograph', 'shrink',
            'image_files', 'find_images']
 
-# %% ../nbs/05_radiograph.ipynb #54b99d37
+# %% ../nbs/05_radiograph.ipynb #d3c9c8d1
 import os
+import stat
 import struct
 import zlib
 from collections.abc import Iterator
@@ -19,9 +20,9 @@ from PIL import Image, ImageOps
 
 from .core import BadInput, some
 
-# %% ../nbs/05_radiograph.ipynb #b0bad70f
+# %% ../nbs/05_radiograph.ipynb #1469e882
 SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
-MAX_SIDE, MAX_PIXELS, MAX_BYTES = 16_384, 80_000_000, 1_000_000_000
+MAX_SIDE, MAX_PIXELS, MAX_BYTES = 16_384, 80_000_000, 200_000_000
 
 def _kind(data):
     "PNG, JPEG or DICOM, from the first bytes; None for anything else."
@@ -51,6 +52,37 @@ def _check_png(data, name):
         if kind == b"IEND": return
         at = end+4
     raise BadInput(f"{name}: truncated, the PNG ends at byte {len(data):,} before its end mark; fetch the file again")
+
+# %% ../nbs/05_radiograph.ipynb #9c9227b0
+def _check_rows(data, image, name):
+    "Refuse a decoded PNG or JPEG whose data end before its last row."
+    last = np.asarray(image)[-8:]
+    if image.format == "PNG": short = (not last[-1].any() or image.info.get("interlace")) and _png_short(data)
+    else: short = (last == last[0, 0]).all() and _jpeg_short(data, image)
+    if short: raise BadInput(f"{name}: truncated, the {image.format}'s data end before its last row; fetch the file again")
+
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)) # left, top, steps
+
+def _png_short(data):
+    "Whether a PNG's rows, unpacked, are fewer bytes than its header asks for."
+    width, height, bits, colour, interlaced = struct.unpack_from(">IIBB2xB", data, 16)
+    passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
+    sizes = ((-(-(width-x)//dx), -(-(height-y)//dy)) for x, y, dx, dy in passes)
+    depth = bits*{2: 3, 4: 2, 6: 4}.get(colour, 1)
+    wanted = sum(h*(1 + -(-w*depth//8)) for w, h in sizes if w > 0 and h > 0)
+    at, inflate, found = 8, zlib.decompressobj(), 0
+    while found < wanted and at+8 <= len(data):
+        length, = struct.unpack_from(">I", data, at)
+        if data[at+4:at+8] == b"IDAT": found += len(inflate.decompress(data[at+8:at+8+length], wanted))
+        at += 12+length
+    return found < wanted
+
+def _jpeg_short(data, image):
+    "Whether a JPEG's picture changes when bytes are put before its end mark."
+    end = data.rfind(b"\xff\xd9")
+    more = Image.open(BytesIO(data[:end] + b"\x35\x9a\x6c"*99 + data[end:]), formats=["JPEG"])
+    more.draft(image.mode, image.size)
+    return not np.array_equal(np.asarray(more), np.asarray(image))
 
 # %% ../nbs/05_radiograph.ipynb #15c0876f
 def _top(values, bits):
@@ -86,7 +118,7 @@ def _window(values, dataset):
     shown = np.clip((values-low)/max(high-low, 1), 0, 1)
     return shown if slope > 0 else 1-shown
 
-# %% ../nbs/05_radiograph.ipynb #d86afdd3
+# %% ../nbs/05_radiograph.ipynb #b204b855
 def _read_dicom(data, name):
     "A DICOM file of one grayscale frame as an 8-bit image, and its photometric interpretation."
     try: import pydicom
@@ -99,12 +131,20 @@ def _read_dicom(data, name):
     frames = int(getattr(dataset, "NumberOfFrames", 1) or 1)
     if frames > 1: raise BadInput(f"{name}: {frames} frames; one is read; save it as a file of its own")
     _check_size(int(dataset.Columns), int(dataset.Rows), name)
-    values = dataset.pixel_array.astype(np.float64)
+    values = _pixels(dataset, name).astype(np.float64)
     if getattr(dataset, "VOILUTSequence", None) or getattr(dataset, "ModalityLUTSequence", None):
         shown = _looked_up(dataset)
     else: shown = _window(values, dataset)
     gray = np.rint(255*(1-shown if kind == "MONOCHROME1" else shown)).astype(np.uint8)
     return Image.fromarray(gray), kind
+
+def _pixels(dataset, name):
+    "The stored values; raises `BadInput` naming the package that a compressed file needs and that is not there."
+    try: return dataset.pixel_array
+    except (RuntimeError, NotImplementedError) as e:
+        if "missing" not in str(e): raise
+        raise BadInput(f"{name}: DICOM compressed as {dataset.file_meta.TransferSyntaxUID.name}; run `pip install pylibjpeg "
+                       "pylibjpeg-libjpeg pylibjpeg-openjpeg` to read it, or save it uncompressed") from None
 
 def _looked_up(dataset):
     "Displayed values in [0, 1] of a DICOM file that holds look-up tables."
@@ -113,7 +153,7 @@ def _looked_up(dataset):
     tables = getattr(dataset, "VOILUTSequence", None) or dataset.ModalityLUTSequence
     return np.clip(values/(2**int(tables[0].LUTDescriptor[2])-1), 0, 1)
 
-# %% ../nbs/05_radiograph.ipynb #061fbc64
+# %% ../nbs/05_radiograph.ipynb #71163bad
 def decode(
     data: bytes, # Contents of a file
     name: str, # What to call it in messages
@@ -131,21 +171,24 @@ def decode(
         if (frames := getattr(image, "n_frames", 1)) > 1:
             raise BadInput(f"{name}: {frames} frames; one is read; save it as a file of its own")
         image.load()
+        _check_rows(data, image, name)
         mode = image.mode
         return _to_gray(ImageOps.exif_transpose(image) if kind == "JPEG" else image, name), mode
     except (BadInput, MemoryError): raise
     except Exception as e:
         raise BadInput(f"{name}: {kind} that does not decode ({type(e).__name__}: {e}); fetch it again") from e
 
-# %% ../nbs/05_radiograph.ipynb #6c9cfde2
+# %% ../nbs/05_radiograph.ipynb #9f3af44d
 def file_bytes(
     file: str|Path|bytes, # A path, or the contents themselves
 ) -> bytes:
     "The contents of a file; raises `BadInput` if it cannot be read or is too large to be a radiograph."
     if isinstance(file, (bytes, bytearray, memoryview)): return bytes(file)
     try:
-        if (n := os.path.getsize(file)) > MAX_BYTES:
-            raise BadInput(f"{file}: {n:,} bytes; a radiograph has at most {MAX_BYTES:,}")
+        found = os.stat(file)
+        if not stat.S_ISREG(found.st_mode): raise BadInput(f"{file}: no regular file; name a PNG, JPEG or DICOM file")
+        if found.st_size > MAX_BYTES:
+            raise BadInput(f"{file}: {found.st_size:,} bytes; a radiograph has at most {MAX_BYTES:,}")
         return Path(file).read_bytes()
     except OSError as e:
         raise BadInput(f"{file}: cannot be read ({e.strerror or e}); check the path and its permissions") from None
@@ -170,13 +213,13 @@ def shrink(
     if image.size == (size, size): return np.array(image)
     return np.array(image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0))
 
-# %% ../nbs/05_radiograph.ipynb #08336492
+# %% ../nbs/05_radiograph.ipynb #1084c62c
 def image_files(
     data: str|Path, # Folder
 ) -> Iterator[Path]:
-    "Every file below a folder that has the suffix of an image, in a fixed order; hidden ones are passed over."
+    "Every file below a folder that has the suffix of an image, in a fixed order; raises `BadInput` for a folder not readable."
     seen = set()
-    for folder, folders, files in os.walk(data, followlinks=True):
+    for folder, folders, files in os.walk(data, followlinks=True, onerror=_unread):
         place = os.stat(folder)
         if (place.st_dev, place.st_ino) in seen:
             folders.clear()
@@ -184,6 +227,10 @@ def image_files(
         seen.add((place.st_dev, place.st_ino))
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         yield from (Path(folder, f) for f in sorted(files) if f.lower().endswith(SUFFIXES) and not f.startswith("."))
+
+def _unread(e):
+    "Refuse a folder that cannot be listed, for what is in it would be passed over."
+    raise BadInput(f"{e.filename} cannot be read ({e.strerror}); correct its permissions, or move it elsewhere") from None
 
 # %% ../nbs/05_radiograph.ipynb #a5931b05
 def find_images(

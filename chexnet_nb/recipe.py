@@ -44,7 +44,7 @@ def _check(name, kind, value):
 
 _ALLOWED = {bool: "True or False", int: "a whole number", float: "a number", str: "a name"}
 
-# %% ../nbs/17_recipe.ipynb #1faf3714
+# %% ../nbs/17_recipe.ipynb #a9337265
 @dataclass(frozen=True)
 class Recipe:
     "How a network is trained; the defaults are the paper's (sections 2.1, 3.1, 4); raises `BadInput` for a value not allowed."
@@ -61,6 +61,7 @@ class Recipe:
     epochs: int = 30 # At the most; the paper is silent
     stop_after: int = 4 # Epochs without a lower validation loss after which training ends; the paper is silent
     precision: str = "auto" # "auto" for what the device is made for, "32-true", "16-mixed" or "bf16-mixed"; the paper is silent
+    deterministic: bool = False # Only algorithms that repeat to the last digit, on a GPU too; a CPU's do
     seed: int = 0 # Of weights, order and flips
 
     def __post_init__(self):
@@ -93,13 +94,15 @@ def new_recipe(
                        "(--no-pretrained) for a random start")
     return recipe
 
-# %% ../nbs/17_recipe.ipynb #ae8d0ed0
-SILENT = ("epochs", "stop_after", "precision", "seed") # The paper gives no value
+# %% ../nbs/17_recipe.ipynb #fb13f037
+SILENT = ("epochs", "stop_after", "precision", "deterministic", "seed") # The paper gives no value
 
 def departures(
     recipe: Recipe, # How a network was trained
+    devices: int=1, # On how many processors or GPUs: each has its own minibatch
 ) -> pd.DataFrame: # setting, paper, here: a row for each value that is not the paper's
     "Where a recipe departs from the paper."
     paper = Recipe(task=recipe.task)
     rows = [(f.name, getattr(paper, f.name), getattr(recipe, f.name)) for f in fields(Recipe) if f.name not in SILENT]
+    if devices > 1: rows.append(("batch_size of all devices", paper.batch_size, recipe.batch_size*devices))
     return pd.DataFrame([r for r in rows if r[1] != r[2]], columns=["setting", "paper", "here"])

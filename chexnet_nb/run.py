@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SYNTHETIC', 'SAME', 'Run']
 
-# %% ../nbs/19_run.ipynb #daf3d8b9
+# %% ../nbs/19_run.ipynb #41b67af5
 import os
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -16,13 +16,16 @@ import pandas as pd
 from fastcore.basics import patch
 
 from .cache import Cache, default_cache
-from .core import BadInput, read_json, read_table, write_json
+from .core import BadInput, LOCK, check_place, read_json, read_table, some, write_json
 from .model import CheXNet, load_model, read_config, save_model
 from .predictions import read_predictions, write_predictions
 from .source import NIH, Source
 from .splits import FOLDS, read_split, write_split
 
-# %% ../nbs/19_run.ipynb #9833139f
+# %% ../nbs/19_run.ipynb #fd462bd7
+_MEND = "restore it, or name another run folder"
+_KINDS = dict(status=str, recipe=dict, split=dict, source=dict, relative=dict, data=str, cache=str) # Of what run.json says
+
 class Run:
     "A run folder, or any folder with a checkpoint; opens whatever is there, and each part is read when it is asked for."
     def __init__(self,
@@ -30,12 +33,15 @@ class Run:
     ):
         self.folder = Path(folder)
         self.about = self._json("run.json") or {} # What run.json says
+        wrong = [k for k, kind in _KINDS.items() if k in self.about and not isinstance(self.about[k], kind)]
+        if wrong or self.about and "status" not in self.about:
+            raise BadInput(f"{self.folder/'run.json'} is damaged at {' and '.join(wrong) or 'its status'}; {_MEND}")
 
     def __repr__(self): return f"Run({str(self.folder)!r}): {self.about.get('status', 'no run.json')}"
 
     def _json(self, name):
         "What a file of the folder says; None where it is not there."
-        return read_json(self.folder/name, "restore it, or name another run folder") if (self.folder/name).is_file() else None
+        return read_json(self.folder/name, _MEND) if (self.folder/name).is_file() else None
 
 @patch(as_prop=True)
 def finished(self:Run) -> bool:
@@ -68,13 +74,15 @@ def size(self:Run) -> int:
     "Side in pixels of the images that the network sees; raises `BadInput` for a folder without a checkpoint."
     return read_config(self.folder)["size"]
 
-# %% ../nbs/19_run.ipynb #c660c675
+# %% ../nbs/19_run.ipynb #1cf7c7b0
 SYNTHETIC = "synthetic images"
 
 @patch(as_prop=True)
 def source(self:Run) -> Source|None: # None where nothing tells
     "What the network was trained on."
-    if kept := self.about.get("source"): return Source(**kept | dict(notes=tuple(kept.get("notes", ()))))
+    if kept := self.about.get("source"):
+        try: return Source(**kept | dict(notes=tuple(kept.get("notes", ()))))
+        except TypeError: raise BadInput(f"{self.folder/'run.json'} is damaged at source; {_MEND}") from None
     if "synthetic" in self.about: return Source("phantom", SYNTHETIC, "", "", synthetic=True) if self.about["synthetic"] else NIH
     if (self.folder/"model.json").is_file() and read_config(self.folder).get("trained_on") == SYNTHETIC:
         return Source("phantom", SYNTHETIC, "", "", synthetic=True)
@@ -119,7 +127,7 @@ def cache(self:Run) -> Cache|None: # None where there is none
         if other is None and cache.size == self.size: other = cache
     return other
 
-# %% ../nbs/19_run.ipynb #d66a1f75
+# %% ../nbs/19_run.ipynb #b7e5ce43
 @patch(as_prop=True)
 def split(self:Run) -> pd.DataFrame: # Image Index, Patient ID, split; empty for a folder without one
     "Who was trained on, validated and tested."
@@ -144,13 +152,18 @@ def curves(self:Run) -> pd.DataFrame: # epoch, train_loss, val_loss, lr, seconds
 @patch(as_prop=True)
 def thresholds(self:Run) -> dict[str, float]: # Finding -> threshold; NaN where none could be fitted; empty without the file
     "The operating points that were fitted on the validation images."
-    return {f: float("nan") if p is None else float(p) for f, p in (self._json("thresholds.json") or {}).items()}
+    points = {f: float("nan") if p is None else p for f, p in (self._json("thresholds.json") or {}).items()}
+    if wrong := [f for f, p in points.items() if not isinstance(p, (int, float)) or p == p and not 0 <= p <= 1]:
+        raise BadInput(f"{self.folder/'thresholds.json'}: {some(wrong)} has no threshold from 0 to 1; {_MEND}")
+    return points
 
-# %% ../nbs/19_run.ipynb #8650156c
+# %% ../nbs/19_run.ipynb #82737967
 @patch
 def read_scale(self:Run) -> dict|None: # As it was written; None where it has none
     "The kept colour scale of the run's maps."
-    return self._json("cam_scale.json")
+    scale = self._json("cam_scale.json")
+    if scale is None or isinstance(scale.get("zero"), dict) and isinstance(scale.get("top"), float): return scale
+    raise BadInput(f"{self.folder/'cam_scale.json'} is damaged; remove it, and the scale is fitted anew")
 
 @patch
 def write_scale(self:Run,
@@ -160,24 +173,37 @@ def write_scale(self:Run,
     try: write_json(self.folder/"cam_scale.json", scale)
     except OSError: pass
 
-# %% ../nbs/19_run.ipynb #10bbf39e
-SAME = ("recipe", "split", "shuffled_labels") # What must be equal for a run to be the same run
+# %% ../nbs/19_run.ipynb #91cde467
+SAME = dict(recipe="recipe", split="split", shuffled_labels="shuffling", label_fingerprint="labels",
+            image_fingerprint="pixels") # What must be equal for a run to be the same run, and what it is called
 
 @patch
 def differs(self:Run,
     about: dict, # What a run says of itself
 ) -> list[str]: # Names in `SAME`
-    "In what this run is another than the one described."
-    return [k for k in SAME if self.about.get(k) != about[k]]
+    "In what this run is another than the one described; what an earlier version did not record counts as equal."
+    return [k for k in SAME if k in self.about and self.about[k] != about[k]]
 
 @patch
 def refuse_finished(self:Run) -> None:
     "Raise `BadInput` if the folder holds a finished run, or something else than a run."
     if self.finished: raise BadInput(f"{self.folder} holds a finished run, which is never overwritten; name another folder")
-    if not self.about and self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+    check_place(self.folder)
+    held = self.folder.is_dir() and any(p.name != LOCK for p in self.folder.iterdir())
+    if not self.about and (held or self.folder.exists() and not self.folder.is_dir()):
         raise BadInput(f"{self.folder} exists and is no run folder; name a folder that does not exist")
 
-# %% ../nbs/19_run.ipynb #3d54f44a
+@patch
+def refuse_other(self:Run,
+    about: dict, # What a run says of itself
+) -> None:
+    "Raise `BadInput` if the run is another than the one described, with what is different."
+    if changed := [SAME[k] for k in self.differs(about)]:
+        kind = "a finished" if self.finished else "an unfinished"
+        raise BadInput(f"{self.folder} holds {kind} run of another {' and '.join(changed)}; repeat it as it was, or name "
+                       "another folder")
+
+# %% ../nbs/19_run.ipynb #d0a2d899
 def _from_here(path, home):
     "A path as it lies from a folder; None where nothing leads there, as between drives."
     try: return Path(os.path.relpath(path, home)).as_posix()
@@ -196,10 +222,7 @@ def begin(self:Run,
 ) -> None:
     "Begin, or go on; raises `BadInput` for a finished run, an unfinished one of another recipe or split, or another folder."
     self.refuse_finished()
-    if self.about and (changed := self.differs(about)):
-        raise BadInput(f"{self.folder} holds an unfinished run of another {' and '.join(changed)}; repeat it as it was, "
-                       "or name another folder")
-    if self.about: return
+    if self.about: return self.refuse_other(about)
     home, places = self.folder.resolve(), dict(data=Path(data).resolve(), cache=Path(cache).resolve())
     self.about = dict(status="training", **about, synthetic=source.synthetic, source=asdict(source), started=_now(),
                       **{k: str(p) for k, p in places.items()}, relative={k: _from_here(p, home) for k, p in places.items()})

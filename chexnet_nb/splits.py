@@ -166,7 +166,7 @@ def official_split(
     about = f"the release's lists, 1/8 of the training patients for validation, seed {seed}"
     return list_split(table, named, kind="official", seed=seed, about=about)
 
-# %% ../nbs/03_splits.ipynb #a8cbbd61
+# %% ../nbs/03_splits.ipynb #7630496a
 SPLITS = ("community", "official", "pneumonia", "random")
 
 def make_split(
@@ -177,6 +177,7 @@ def make_split(
     lists: str|Path|None=None, # Folder with list files, for "community" and "official"
     seed: int=0, # Of what is drawn
     absent: str="stop", # What to do if lists name images that are not at hand: "stop" or "skip"
+    left_out: Collection[str]=(), # Images that lists may name, and that are not wanted
 ) -> pd.DataFrame: # Image Index, Patient ID, split
     "The split of the images at hand; raises `BadInput` for an unknown kind, lists that are not there, a leak, or absent images."
     if kind not in SPLITS: raise BadInput(f"unknown split {kind!r}; valid: {', '.join(SPLITS)}")
@@ -186,7 +187,7 @@ def make_split(
     if kind in ("pneumonia", "random"):
         return check_split(pneumonia_split(here, seed) if kind == "pneumonia" else random_split(here, seed))
     split = community_split(table, lists) if kind == "community" else official_split(table, lists, seed)
-    return _those_present(split, present, absent)
+    return _those_present(split[~split["Image Index"].isin(left_out)], present, absent)
 
 # %% ../nbs/03_splits.ipynb #d7d35bea
 def _those_present(split, present, absent):

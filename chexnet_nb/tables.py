@@ -204,7 +204,7 @@ def _installed(name):
     try: return version(name)
     except PackageNotFoundError: return "not installed"
 
-# %% ../nbs/15_tables.ipynb #76f6bed8
+# %% ../nbs/15_tables.ipynb #43ad3ed6
 def _facts(rows, caption=""):
     "Names and values as a table of two columns."
     return html_table(pd.DataFrame({"what": list(rows), "value": [str(v) for v in rows.values()]}), caption)
@@ -224,7 +224,8 @@ def provenance_table(
     "Best epoch, fingerprints, seed and versions of a run, for a page."
     folds = {f"{fold} fingerprint": v["fingerprint"] for fold, v in about["split"]["folds"].items()}
     rows = {"best epoch": about["best_epoch"], "data fingerprint": about["data_fingerprint"], **folds}
-    return _facts(rows | {"seed": about["recipe"]["seed"]} | about["versions"], "The run")
+    done = {k.replace("_", " "): v for k, v in about.get("conditions", {}).items()}
+    return _facts(rows | {"seed": about["recipe"]["seed"]} | done | about["versions"], "The run")
 
 # %% ../nbs/15_tables.ipynb #7b6fe06b
 def data_note(

@@ -4,18 +4,24 @@
 
 # %% auto #0
 __all__ = ['summed_bce', 'weighted_bce', 'correct_prevalence', 'Training', 'Progress', 'Curves', 'best_precision', 'versions',
-           'train']
+           'conditions', 'train']
 
-# %% ../nbs/22_training.ipynb #d8e963f4
+# %% ../nbs/22_training.ipynb #a30b5d34
 import json
 import logging
+import os
 import platform
 import shutil
+import signal
+import subprocess
 import sys
 import time
 import warnings
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from importlib.metadata import version
+from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -23,18 +29,20 @@ import numpy as np
 import pandas as pd
 import torch
 from fastcore.basics import patch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_only
 from torch.nn import functional as F
-from .progress import tqdm
 
-from .core import BadInput, atomic_path, fingerprint
+from .core import BadInput, atomic_path, fingerprint, in_range, kept_on_error, only_one
 from .dataset import ChestData, Study, random_flip, random_shift
 from .inference import predict, to_input
 from .model import CheXNet, best_device, new_model
 from .predictions import operating_points
+from .progress import tqdm
 from .recipe import TASKS, Recipe
 from .run import Run
-from .splits import split_summary
+from .splits import FOLDS, split_summary
 
 # %% ../nbs/22_training.ipynb #7d6bcfa4
 def summed_bce(
@@ -66,7 +74,7 @@ def correct_prevalence(
     p = np.asarray(probabilities, np.float64)
     return p*positives/(p*positives + (1-p)*negatives)
 
-# %% ../nbs/22_training.ipynb #5973817c
+# %% ../nbs/22_training.ipynb #e605c68e
 class Training(pl.LightningModule):
     "The loss, the optimiser and its schedule around a `CheXNet`."
     def __init__(self,
@@ -90,15 +98,24 @@ class Training(pl.LightningModule):
         images, labels = batch
         if self.recipe.flip: images = random_flip(images, self.draws)
         if self.recipe.shift: images = random_shift(images, self.recipe.shift, self.draws)
-        loss = self.loss(images, labels)
+        loss = self.finite(self.loss(images, labels), "training")
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss
 
-# %% ../nbs/22_training.ipynb #e291aebf
+# %% ../nbs/22_training.ipynb #c60c01a5
 @patch
 def validation_step(self:Training, batch, _):
     images, labels = batch
-    self.log("val_loss", self.loss(images, labels), batch_size=len(images), sync_dist=True)
+    with torch.autocast(self.device.type, enabled=False): loss = self.finite(self.loss(images, labels), "validation")
+    self.log("val_loss", loss, batch_size=len(images), sync_dist=True)
+
+@patch
+def finite(self:Training, loss: torch.Tensor, kind: str) -> torch.Tensor:
+    "The same loss; raises `BadInput` at once where it is none, for nothing is learnt from there on."
+    if torch.isfinite(loss): return loss
+    rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+    raise BadInput(f"the {kind} loss is {float(loss)} in epoch {self.current_epoch+1}, step {self.global_step+1}, at a learning "
+                   f"rate of {rate:g}; begin another run with a lower lr")
 
 @patch
 def configure_optimizers(self:Training):
@@ -114,7 +131,7 @@ def on_train_epoch_end(self:Training): self.lr_schedulers().step(self.trainer.ca
 @patch
 def lr_scheduler_step(self:Training, scheduler, metric): "Nothing: `on_train_epoch_end` has done it."
 
-# %% ../nbs/22_training.ipynb #45c804a6
+# %% ../nbs/22_training.ipynb #6a696958
 class Progress(Callback):
     "One bar an epoch on stderr."
     def on_train_epoch_start(self, trainer, module):
@@ -130,6 +147,9 @@ class Progress(Callback):
         train, val = (f"{trainer.callback_metrics[k]:.4f}" for k in ("train_loss", "val_loss"))
         self.bar.set_postfix(train=train, val=val)
         self.bar.close()
+
+    def on_exception(self, trainer, module, exception):
+        if hasattr(self, "bar"): self.bar.close()
 
 # %% ../nbs/22_training.ipynb #a19876bf
 class Curves(Callback):
@@ -147,44 +167,101 @@ class Curves(Callback):
         earlier = pd.read_csv(self.file).query("epoch < @row['epoch']") if self.file.exists() else None
         with atomic_path(self.file) as part: pd.concat([earlier, pd.DataFrame([row])]).to_csv(part, index=False)
 
-# %% ../nbs/22_training.ipynb #b5dd923b
+# %% ../nbs/22_training.ipynb #bf5c99d5
 def best_precision(
     device: torch.device, # Where the training runs
 ) -> str: # Lightning's name for it
-    "The fastest arithmetic that the device is made for."
-    if device.type == "cuda": return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
-    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return "bf16-mixed" if device.type == "cpu" and native() else "32-true"
+    "Mixed arithmetic where it pays, on CUDA; else float32."
+    if device.type != "cuda": return "32-true"
+    return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
 
-# %% ../nbs/22_training.ipynb #cd34d1ba
+# %% ../nbs/22_training.ipynb #ce7156f0
 def versions() -> dict[str, str]:
     "What a result depends on: the versions of Python and of the packages that compute, and the device."
     packages = "chexnet_nb torch torchvision lightning numpy pandas scikit-learn torchxrayvision".split()
     device = best_device()
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{device.type}, {torch.get_num_threads()} threads"
-    return dict(python=platform.python_version(), **{p: version(p) for p in packages}, device=name)
+    return dict(python=platform.python_version(), **{p: version(p) for p in packages}, device=name, commit=_commit())
 
-# %% ../nbs/22_training.ipynb #c252f010
+def _commit() -> str:
+    "The commit of the checkout that the package lies in; empty for an installed one."
+    package = find_spec("chexnet_nb").submodule_search_locations[0]
+    try: done = subprocess.run(["git", "-C", package, "rev-parse", "HEAD", "--show-toplevel"], capture_output=True, text=True)
+    except OSError: return ""
+    commit, _, top = done.stdout.strip().partition("\n")
+    return commit if top and Path(top).resolve() == Path(package).resolve().parent else ""
+
+# %% ../nbs/22_training.ipynb #51e17abb
+def conditions(
+    recipe: Recipe, # How to train
+    devices: int=1, # Processors or GPUs
+) -> dict: # precision, devices, effective_batch, deterministic, tf32
+    "How the arithmetic is really done: what `auto` became, and what the paper does not say."
+    device = best_device()
+    precision = best_precision(device) if recipe.precision == "auto" else recipe.precision
+    return dict(precision=precision, devices=devices, effective_batch=recipe.batch_size*devices,
+                deterministic=recipe.deterministic or device.type == "cpu",
+                tf32=device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32)
+
+# %% ../nbs/22_training.ipynb #51393814
+class _Whole(TorchCheckpointIO):
+    "Writes a checkpoint beside its place and renames it: one that is there is whole."
+    def save_checkpoint(self, checkpoint, path, storage_options=None):
+        buffer = BytesIO()
+        torch.save(checkpoint, buffer)
+        with atomic_path(path) as part, open(part, "wb") as file:
+            file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+
+def _last(out) -> Path|None:
+    "The checkpoint to go on from: the last, or the best where that is damaged; raises `BadInput` where both are."
+    checkpoints, damaged = out/"checkpoints", []
+    for torn in checkpoints.glob(".*.tmp.ckpt"): torn.unlink()
+    for file in (checkpoints/"last.ckpt", checkpoints/"best.ckpt"):
+        if not file.exists(): continue
+        try: torch.load(file, map_location="cpu", weights_only=True)
+        except Exception: damaged.append(file.name)
+        else: break
+    else:
+        if damaged: raise BadInput(f"{checkpoints}: {' and '.join(damaged)} damaged; remove {out}, and train anew")
+        return None
+    if damaged:
+        print(f"{checkpoints/'last.ckpt'} is damaged; going on from {file.name}", file=sys.stderr)
+        (checkpoints/"last.ckpt").unlink()
+    return file
+
+# %% ../nbs/22_training.ipynb #8f263153
 def _fit(training, data, out, progress, devices) -> tuple[pl.Trainer, int]:
     "Train, or go on from the last epoch, and load the weights of the lowest validation loss; the trainer and their epoch."
-    recipe = training.recipe
-    checkpoints = out/"checkpoints"
-    best = ModelCheckpoint(checkpoints, "best", monitor="val_loss", save_last=True, save_on_train_epoch_end=True)
+    recipe, checkpoints = training.recipe, out/"checkpoints"
+    best = ModelCheckpoint(checkpoints, "best", monitor="val_loss", save_last=True, save_on_train_epoch_end=True,
+                           enable_version_counter=False)
     patience = EarlyStopping("val_loss", patience=recipe.stop_after, check_on_train_epoch_end=True)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    precision = best_precision(best_device()) if recipe.precision == "auto" else recipe.precision
+    precision = conditions(recipe)["precision"]
     trainer = pl.Trainer(max_epochs=recipe.epochs, precision=precision, devices=devices, num_sanity_val_steps=0, logger=False,
+                         deterministic=recipe.deterministic,
                          enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+                         plugins=[_Whole()],
                          callbacks=[*([Progress()] if progress else []), Curves(out/"curves.csv"), patience, best])
-    last = checkpoints/"last.ckpt"
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _interruptible():
         warnings.filterwarnings("ignore", module=r"lightning\..*")
-        trainer.fit(training, data, ckpt_path=last if last.exists() else None, weights_only=True)
+        trainer.fit(training, data, ckpt_path=_last(out), weights_only=True)
     state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     training.load_state_dict(state["state_dict"])
     return trainer, int(state["epoch"])+1
 
-# %% ../nbs/22_training.ipynb #0611f8dd
+@contextmanager
+def _interruptible():
+    "Lightning turns an interruption into an exit with code 1, and leaves Ctrl-C dead; here it stays what it was."
+    try: yield
+    except SystemExit as e:
+        if not isinstance(e.__context__, KeyboardInterrupt): raise
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise e.__context__ from None
+
+# %% ../nbs/22_training.ipynb #b5597a42
 def train(
     study: Study, # Data made ready, at the recipe's size
     out: str|Path, # Run folder; a finished run there is refused, an unfinished one is resumed
@@ -199,24 +276,36 @@ def train(
     run, findings, cache = Run(out), TASKS[recipe.task], study.cache
     if cache.size != recipe.size:
         raise BadInput(f"the cache holds images of {cache.size} px, the recipe asks for {recipe.size}; prepare that size")
+    _check_devices(devices)
     data = ChestData(cache, study.table, study.split, findings, batch_size=recipe.batch_size, seed=recipe.seed)
+    record, positives = _record(study, recipe, data, devices), int(data.labels["train"].sum())
+    if recipe.task == "pneumonia" and not 0 < positives < len(data.labels["train"]):
+        raise BadInput(f"{positives:,} of {len(data.labels['train']):,} training images show pneumonia; the loss needs both "
+                       "kinds: add images, or choose another split")
+    if reuse and run.finished: return run.refuse_other(record) or run.folder
+    run.refuse_finished()
     model = model or new_model(findings, recipe.architecture, size=recipe.size, pretrained=recipe.pretrained, seed=recipe.seed)
-    record = _record(study, recipe)
-    if reuse and run.finished and not run.differs(record): return run.folder
-    run.begin(record, study.split, source=study.source, data=study.data, cache=cache.path)
-    positives = int(data.labels["train"].sum())
-    model = model.to(memory_format=torch.channels_last)
-    training = Training(model, recipe, positives, data.labels["train"].size-positives)
-    trainer, epoch = _fit(training, data, run.folder, progress, devices)
-    if trainer.is_global_zero: _finish(run, training.model, data, epoch, progress)
+    training = Training(model.to(memory_format=torch.channels_last), recipe, positives, data.labels["train"].size-positives)
+    with only_one(run.folder, "training into") if rank_zero_only.rank == 0 else nullcontext(), kept_on_error(run.folder):
+        run = Run(out) # What another process has done until now
+        run.begin(record, study.split, source=study.source, data=study.data, cache=cache.path)
+        trainer, epoch = _fit(training, data, run.folder, progress, devices)
+        if trainer.is_global_zero: _finish(run, training.model, data, epoch, progress)
     return run.folder
 
-# %% ../nbs/22_training.ipynb #2a57edc5
-def _record(study, recipe) -> dict:
+def _check_devices(devices) -> None:
+    "Raise `BadInput` for fewer than one, or more GPUs than there are."
+    in_range("devices", devices, 1, torch.cuda.device_count() if best_device().type == "cuda" else 1024)
+
+# %% ../nbs/22_training.ipynb #e1c6f436
+def _record(study, recipe, data, devices) -> dict:
     "What a run is, in JSON's types."
+    labels = (f"{n} {y.tolist()}" for fold in FOLDS for n, y in zip(data.names[fold], data.labels[fold]))
     split = json.loads(json.dumps(split_summary(study.split)))
     return dict(task=recipe.task, recipe=asdict(recipe), split=split, labels=study.labels, shuffled_labels=study.shuffled,
-                data_fingerprint=study.cache.fingerprint, versions=versions())
+                data_fingerprint=study.cache.fingerprint, label_fingerprint=fingerprint(labels),
+                image_fingerprint=study.cache.content(study.split["Image Index"]), conditions=conditions(recipe, devices),
+                versions=versions())
 
 def _finish(run, model, data, epoch, progress) -> None:
     "The end of a run: predictions, and thresholds fitted on those of validation."
