@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['Box', 'SIGNS', 'pixels', 'plant', 'some_lung', 'place', 'cardiomegaly', 'emphysema', 'atelectasis', 'effusion',
            'pneumothorax', 'pleural_thickening', 'nodule', 'mass', 'infiltration', 'pneumonia', 'consolidation',
-           'edema', 'fibrosis', 'hernia', 'courses', 'growth', 'findings_of', 'draw', 'with_finding', 'examples']
+           'edema', 'fibrosis', 'hernia', 'courses', 'growth', 'findings_of', 'planted', 'draw', 'with_finding',
+           'examples']
 
 # %% ../nbs/08_signs.ipynb #380574a4
 from collections.abc import Mapping
@@ -68,13 +69,13 @@ def place(
     inner, outer = .1 + .1*max(t-.55, 0)*(1 + (l.side > 0)), a.half*(.62+.24*min(2*t, 1))
     return a.middle + l.side*rng.uniform(inner, outer), y
 
-# %% ../nbs/08_signs.ipynb #ca542a37
+# %% ../nbs/08_signs.ipynb #a083b395
 def cardiomegaly(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
     "Enlarged heart: a cardiothoracic ratio above 0.5 (Danzer 1919), and the left atrium's second contour inside the right border."
-    c.a.heart = max(rng.uniform(.515, .57) + MAGNIFIED*c.a.ap, c.a.heart+.02) + .06*(grown-1)
+    c.a.heart = max(rng.uniform(.513, .56) + MAGNIFIED*c.a.ap, c.a.heart+.02) + .06*(grown-1)
     cx, cy, w, h = heart_frame(c.a)
     r = np.sqrt(np.square(c.x-cx+.35*w) + np.square(c.y-cy+.3*h))/(.5*w)
-    c.extra += rng.uniform(.2, .5)*soft(1-r, .04)*np.clip(r, 0, 1)**4*soft(cx-.35*w-c.x, .03)
+    c.extra += rng.uniform(.25, .5)*soft(1-r, .04)*np.clip(r, 0, 1)**4*soft(cx-.35*w-c.x, .03)
     return pixels(c, cx-1.05*w, cy-.9*h, cx+1.15*w, cy+.9*h)
 
 def emphysema(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
@@ -190,14 +191,15 @@ def consolidation(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
         opacity *= 1 - .55*np.exp(-np.square((v-slope*(u+.1)+.03*slope)/.0045))*soft(.05-np.abs(u), .015)
     return plant(c, opacity, where)
 
-# %% ../nbs/08_signs.ipynb #17bf3bfc
+# %% ../nbs/08_signs.ipynb #141e2377
 def edema(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
     "Pulmonary oedema: a fluffy bat-wing shadow, blurred vessels, Kerley B lines at the bases (Hansell 2008, septal line)."
     strength, spread, noise = grown*rng.uniform(.18, .3), rng.uniform(.09, .14), cloud(rng, (c.size, c.size), 26)
     lines, low = np.cos(c.y*2*np.pi/.028), soft(.1-np.abs(c.y-c.a.base+.07), .015)
     kerley = lines*soft(np.abs(c.x-c.a.middle)-.78*c.a.half, .006)*low
-    c.a.marks *= .6
-    haze = strength*wing(c, spread, .26)*(np.clip(noise, -.5, None)+.2) + .4*strength*kerley
+    bat = wing(c, spread, .26)
+    c.marked = getattr(c, "marked", 1.)*(1-.6*bat)
+    haze = strength*bat*(np.clip(noise, -.5, None)+.2) + .4*strength*kerley
     return plant(c, haze*(c.right.mask+c.left.mask), least=.15)
 
 def fibrosis(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
@@ -250,27 +252,38 @@ def growth(
     "How large a lesion is, compared with the film that showed it first: most change by a few percent a film, within limits."
     return float(np.clip(np.exp(film*rng.normal(0, .08)), .75, 1.3))
 
-# %% ../nbs/08_signs.ipynb #b58c4df3
+# %% ../nbs/08_signs.ipynb #c3f492bb
 def findings_of(
     row: Mapping, # A row of the label table
 ) -> list[str]: # Names, in the order of `SIGNS`
     "The findings a row is labelled with."
     return [f for f in SIGNS if row[f]]
 
-def draw(
+def planted(
     row: Mapping, # A row of `read_labels()`: Image Index, Patient ID, Patient Gender, View Position and the 14 columns
+    seed: int=0, # The phantom's seed
+    size: int=256, # Side in pixels
+    *,
+    course: Mapping[str, tuple[int, int]]|None=None, # The row's of `courses`; None for the first film of each finding
+) -> tuple[Chest, list[tuple]]: # The chest; a (finding, x, y, w, h) in pixels for every label
+    "The chest of a row with the signs of its labels, and the box of each."
+    c, boxes = Chest(anatomy(row, seed), size), {}
+    for f in findings_of(row):
+        episode, film = (course or {}).get(f, (0, 0))
+        of = row["Patient ID"], f, episode
+        boxes[f] = SIGNS[f](c, stream(seed, "sign", *of), growth(stream(seed, "growth", *of), film))
+    return c, [(f, *boxes[f]) for f in FINDINGS if f in boxes]
+
+def draw(
+    row: Mapping, # As `planted` takes it
     seed: int=0, # The phantom's seed
     size: int=256, # Side in pixels
     *,
     course: Mapping[str, tuple[int, int]]|None=None, # The row's of `courses`; None for the first film of each finding
 ) -> tuple[np.ndarray, list[tuple]]: # uint8 image (size, size); a (finding, x, y, w, h) in pixels for every label
     "The drawn radiograph of a row, and the box of each of its signs; the same for the same row, seed, size and course."
-    c, boxes = Chest(anatomy(row, seed), size), {}
-    for f in findings_of(row):
-        episode, film = (course or {}).get(f, (0, 0))
-        of = row["Patient ID"], f, episode
-        boxes[f] = SIGNS[f](c, stream(seed, "sign", *of), growth(stream(seed, "growth", *of), film))
-    return render(c), [(f, *boxes[f]) for f in FINDINGS if f in boxes]
+    c, boxes = planted(row, seed, size, course=course)
+    return render(c), boxes
 
 # %% ../nbs/08_signs.ipynb #53ce040c
 def with_finding(
