@@ -41,12 +41,13 @@ def scanner_of(
     "Which scanner made an image: any of them alike, whatever the findings."
     return str(stream(seed, "scanner", image).choice(list(SCANNERS)))
 
-# %% ../nbs/08_drawing.ipynb #96eb2b95
+# %% ../nbs/08_drawing.ipynb #b46721c5
 CM = 1/40 # One centimetre in units of the image's width
 PATIENT = dict( # Of a patient: name -> lowest, highest
     middle=(.485, .515), half=(.3, .395), apex=(.085, .15), base=(.7, .795), left_lower=(-.02, .035), dome=(.06, .115),
-    heart=(.425, .495), tall=(.85, 1.2), aside=(.12, .26), knob=(.016, .034), spine=(.027, .037), rib_gap=(.06, .075), rib_slope=(.5, .9),
-    fat=(.04, .11), collar=(.012, .016), breast=(.1, .17), gas=(-.2, .5), gas_x=(.1, .22), ribs=(.1, .2), vessels=(.5, .95))
+    heart=(.425, .495), tall=(.85, 1.2), aside=(.12, .26), knob=(.016, .034), spine=(.027, .037),
+    rib_gap=(.06, .075), rib_slope=(.5, .9), fat=(.04, .11), collar=(.012, .016), breast=(.1, .17), gas=(-.2, .5),
+    gas_x=(.1, .22), ribs=(.1, .2), vessels=(.5, .95))
 MAGNIFIED = .02 # What an AP view adds to the cardiothoracic ratio
 VISIT = dict( # Of one image
     shift_x=(-.05, .05), shift_y=(-.04, .04), zoom=(.87, 1.09), breath=(-.03, .02), beat=(-.01, .01), turn=(-.02, .02),
@@ -299,7 +300,7 @@ def wing(
     d = np.abs(c.x-c.a.middle)
     return np.exp(-np.square((d-.1)/spread))*np.exp(-np.square((c.y-c.a.base+above)/(1.3*spread)))
 
-# %% ../nbs/08_drawing.ipynb #21c2ed2c
+# %% ../nbs/08_drawing.ipynb #4a41146d
 def attenuation(
     c: Chest, # The chest, with its signs planted
     rng: np.random.Generator, # Source
@@ -310,7 +311,8 @@ def attenuation(
     out = a.pad*fat_pads(c)*airy
     out += body(c) + .45*core - .84*a.lucency*airy + ribs(c) + spine(c) + shoulders(c) + c.extra
     out += a.vessels*.34*a.marks*vessels(c)*airy*getattr(c, "marked", 1.)
-    out += .035*cloud(rng, out.shape, 9)*np.clip(out, 0, 1) + (.02*cloud(rng, out.shape, 40) + a.clouds*cloud(rng, out.shape, 8))*airy
+    out += .035*cloud(rng, out.shape, 9)*np.clip(out, 0, 1)
+    out += (.02*cloud(rng, out.shape, 40) + a.clouds*cloud(rng, out.shape, 8))*airy
     return out + a.haze*wing(c, .12, a.haze_y)*airy + (a.heel_x*(c.x-.5) + a.heel_y*(c.y-.5))*np.clip(3*out, 0, 1)
 
 # %% ../nbs/08_drawing.ipynb #cd6c9412

@@ -102,11 +102,12 @@ def _text(path, text):
     if path.exists(): return
     with atomic_path(path) as part: part.write_text(text, encoding="utf-8", newline="\n")
 
-# %% ../nbs/09_phantom.ipynb #ab84f601
+# %% ../nbs/09_phantom.ipynb #34fc89a6
 def _truth_csv(rows, seed):
     "What is drawn and on which scanner, as a label table."
     columns = ["Image Index", "Patient ID", "Scanner", *FINDINGS]
-    return rows.assign(Scanner=[scanner_of(n, seed) for n in rows["Image Index"]])[columns].to_csv(index=False, lineterminator="\n")
+    scanners = [scanner_of(n, seed) for n in rows["Image Index"]]
+    return rows.assign(Scanner=scanners)[columns].to_csv(index=False, lineterminator="\n")
 
 def _tables(out, rows, details):
     "Source, README, label table, truth and lists of a phantom of these rows."
@@ -154,7 +155,7 @@ def _finish(out):
     for p in [*parts, *out.glob("**/.*.tmp.*")]: p.unlink()
     if (out/".boxes").is_dir(): (out/".boxes").rmdir()
 
-# %% ../nbs/09_phantom.ipynb #c9c03d22
+# %% ../nbs/09_phantom.ipynb #b943ce48
 def _check(out, details):
     "Refuse a folder with anything but this phantom; returns whether a part of it is there already."
     if out.exists() and not out.is_dir(): raise BadInput(f"{out} is a file; name a folder for the phantom")
@@ -163,8 +164,8 @@ def _check(out, details):
     if not {SOURCE_FILE, DRAWN_FILE} & set(held) or not (source := read_source(out)).synthetic:
         raise BadInput(f"{out} is not empty and not a phantom: it holds {some(held)}; name a new folder")
     if (version := source.details.get("drawing")) != DRAWING:
-        raise BadInput(f"{out} holds a phantom of version {version} of the drawing; this is version {DRAWING}, which draws other "
-                       "images; name a new folder, or remove this one to draw it anew")
+        raise BadInput(f"{out} holds a phantom of version {version} of the drawing; this is version {DRAWING}, which draws "
+                       "other images; name a new folder, or remove this one to draw it anew")
     if differs := [f"{k} {source.details.get(k)!r}, not {v!r}" for k, v in details.items() if source.details.get(k) != v]:
         raise BadInput(f"{out} holds another phantom ({'; '.join(differs)}); use its parameters to complete it, or name a new "
                        "folder")

@@ -69,9 +69,9 @@ def place(
     inner, outer = .1 + .1*max(t-.55, 0)*(1 + (l.side > 0)), a.half*(.62+.24*min(2*t, 1))
     return a.middle + l.side*rng.uniform(inner, outer), y
 
-# %% ../nbs/08_signs.ipynb #a083b395
+# %% ../nbs/08_signs.ipynb #4f78c643
 def cardiomegaly(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
-    "Enlarged heart: a cardiothoracic ratio above 0.5 (Danzer 1919), and the left atrium's second contour inside the right border."
+    "Enlarged heart: a cardiothoracic ratio above 0.5 (Danzer 1919); the left atrium doubles the contour of the right border."
     c.a.heart = max(rng.uniform(.513, .56) + MAGNIFIED*c.a.ap, c.a.heart+.02) + .06*(grown-1)
     cx, cy, w, h = heart_frame(c.a)
     r = np.sqrt(np.square(c.x-cx+.35*w) + np.square(c.y-cy+.3*h))/(.5*w)
@@ -79,7 +79,7 @@ def cardiomegaly(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
     return pixels(c, cx-1.05*w, cy-.9*h, cx+1.15*w, cy+.9*h)
 
 def emphysema(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
-    "Emphysema: overinflated lungs, few vessels, flattened low diaphragm, bullae with thin walls (Hansell 2008, emphysema, bulla)."
+    "Emphysema: overinflated lungs, few vessels, flattened diaphragm, thin-walled bullae (Hansell 2008, emphysema, bulla)."
     a, much = c.a, min(rng.uniform(.4, .9)*grown, 1)
     a.dome *= 1 - .6*much
     a.base, a.heart = a.base + .025*much, a.heart - .03*much
