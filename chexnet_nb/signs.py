@@ -69,13 +69,13 @@ def place(
     inner, outer = .1 + .1*max(t-.55, 0)*(1 + (l.side > 0)), a.half*(.62+.24*min(2*t, 1))
     return a.middle + l.side*rng.uniform(inner, outer), y
 
-# %% ../nbs/08_signs.ipynb #4f78c643
+# %% ../nbs/08_signs.ipynb #e970e03c
 def cardiomegaly(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
     "Enlarged heart: a cardiothoracic ratio above 0.5 (Danzer 1919); the left atrium doubles the contour of the right border."
     c.a.heart = max(rng.uniform(.513, .56) + MAGNIFIED*c.a.ap, c.a.heart+.02) + .06*(grown-1)
     cx, cy, w, h = heart_frame(c.a)
     r = np.sqrt(np.square(c.x-cx+.35*w) + np.square(c.y-cy+.3*h))/(.5*w)
-    c.extra += rng.uniform(.25, .5)*soft(1-r, .04)*np.clip(r, 0, 1)**4*soft(cx-.35*w-c.x, .03)
+    c.extra += rng.uniform(.4, .65)*soft(1-r, .04)*np.clip(r, 0, 1)**4*soft(cx-.35*w-c.x, .03)
     return pixels(c, cx-1.05*w, cy-.9*h, cx+1.15*w, cy+.9*h)
 
 def emphysema(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
@@ -89,10 +89,10 @@ def emphysema(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
         x, y = place(c, l, rng, .05, .6)
         where, px, py = c.window(x-1.3*radius, y-1.3*radius, x+1.3*radius, y+1.3*radius)
         r = np.sqrt(np.square(px-x) + np.square(py-y))/radius
-        c.extra[where] += (.15*np.exp(-np.square((r-1)/.12)) - .12*soft(.9-r, .06))*l.mask[where]
+        c.extra[where] += (.22*np.exp(-np.square((r-1)/.12)) - .12*soft(.9-r, .06))*l.mask[where]
     return pixels(c, a.middle-a.half, a.apex, a.middle+a.half, a.base+a.dome-.01)
 
-# %% ../nbs/08_signs.ipynb #f5171629
+# %% ../nbs/08_signs.ipynb #743a9e5c
 def atelectasis(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
     "Atelectasis: plates or a wedge above a raised hemidiaphragm, that is volume loss (Hansell 2008, (linear) atelectasis)."
     side, lift = int(rng.choice([-1, 1])), grown*rng.uniform(.01, .03)
@@ -104,13 +104,13 @@ def atelectasis(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
         along, tilt, thick = grown*rng.uniform(.06, .1), rng.uniform(-.35, .35), rng.uniform(.005, .011)
         u, v = c.x-x, c.y-y-tilt*(c.x-x)
         opacity = np.maximum(opacity, np.exp(-np.square(v/thick)/2)*soft(along-np.abs(u), .01))
-    x, y, w, h = plant(c, rng.uniform(.25, .5)*opacity*l.mask)
+    x, y, w, h = plant(c, rng.uniform(.35, .6)*opacity*l.mask)
     edge = sorted((c.a.middle+side*.03, c.a.middle+side*(c.a.half+.015)))
     left, top, wide, high = pixels(c, edge[0], floor-.01, edge[1], floor+lift+.9*c.a.dome)
     x1, y1, x0, y0 = max(x+w, left+wide), max(y+h, top+high), min(x, left), min(y, top)
     return x0, y0, x1-x0, y1-y0
 
-# %% ../nbs/08_signs.ipynb #e35ba433
+# %% ../nbs/08_signs.ipynb #d9b5e5e6
 def effusion(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
     "Pleural effusion: opacity that fills the costophrenic angle under a meniscus, higher at the wall (Hansell 2008; Felson)."
     l = some_lung(c, rng)
@@ -127,18 +127,18 @@ def pneumothorax(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
     beyond = soft(rim-inward, .03)*soft(rim-.08, .02)*l.mask
     line = np.exp(-np.square((inward-rim)/.035))*soft(rim-.08, .02)*l.mask
     c.marked = getattr(c, "marked", 1.)*(1-beyond)
-    return plant(c, rng.uniform(.1, .3)*line - rng.uniform(.05, .13)*beyond)
+    return plant(c, rng.uniform(.3, .45)*line - rng.uniform(.1, .18)*beyond)
 
-# %% ../nbs/08_signs.ipynb #dc82de9a
+# %% ../nbs/08_signs.ipynb #0253907c
 def pleural_thickening(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
     "Pleural thickening: an uneven band along the inner chest wall, apical or lateral (Hansell 2008, pleura; apical cap)."
     l = some_lung(c, rng)
     middle, along = c.a.apex + rng.choice([rng.uniform(.02, .08), rng.uniform(.2, .45)]), rng.uniform(.06, .14)
     wave = cloud(rng, (c.size, c.size), 14)
     band = soft(grown*rng.uniform(.22, .36) + .07*wave - l.depth, .04)*soft(along-np.abs(c.y-middle), .02)
-    return plant(c, rng.uniform(.3, .5)*band*l.mask*soft(c.lateral(l.side)-.1, .02))
+    return plant(c, rng.uniform(.42, .62)*band*l.mask*soft(c.lateral(l.side)-.1, .02))
 
-# %% ../nbs/08_signs.ipynb #43f73c5e
+# %% ../nbs/08_signs.ipynb #2141f447
 def _round(c, rng, l, radius, strength, high=.2, low=.9, rough=.06):
     "A sphere's projected opacity with a slightly lobulated edge, at a chance place in a lung."
     x, y = place(c, l, rng, high, low)
@@ -150,13 +150,13 @@ def _round(c, rng, l, radius, strength, high=.2, low=.9, rough=.06):
 
 def nodule(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
     "Nodule: a rounded opacity up to 3 cm in diameter (Hansell 2008, nodule)."
-    return _round(c, rng, some_lung(c, rng), min(grown*rng.uniform(1.6, 2.8), 3)*CM/2, rng.uniform(.3, .55))
+    return _round(c, rng, some_lung(c, rng), min(grown*rng.uniform(1.6, 2.8), 3)*CM/2, rng.uniform(.45, .7))
 
 def mass(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
     "Mass: an opacity of more than 3 cm in diameter (Hansell 2008, mass)."
-    return _round(c, rng, some_lung(c, rng), max(grown*rng.uniform(3.3, 6), 3.1)*CM/2, rng.uniform(.25, .5), .15, .85, .1)
+    return _round(c, rng, some_lung(c, rng), max(grown*rng.uniform(3.3, 6), 3.1)*CM/2, rng.uniform(.4, .62), .15, .85, .1)
 
-# %% ../nbs/08_signs.ipynb #ba7374e1
+# %% ../nbs/08_signs.ipynb #67a091f9
 def _patch(c, rng, l, x, y, radius, strength, edge, texture, cells):
     "An airspace patch: an ellipse with a soft uneven edge and a cloudy inside, at (x, y) in one lung."
     where, px, py = c.window(x-1.5*radius, y-1.5*radius, x+1.5*radius, y+1.5*radius)
@@ -169,15 +169,15 @@ def infiltration(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
     "Infiltrate: a faint, patchy, ill-defined opacity through which vessels stay visible (Hansell 2008, on the term)."
     l = some_lung(c, rng)
     x, y = place(c, l, rng, .3, .9)
-    where, opacity = _patch(c, rng, l, x, y, grown*rng.uniform(.08, .13), rng.uniform(.12, .25), .25, .8, 9)
+    where, opacity = _patch(c, rng, l, x, y, grown*rng.uniform(.08, .13), rng.uniform(.2, .34), .25, .9, 9)
     return plant(c, opacity, where)
 
-# %% ../nbs/08_signs.ipynb #5fd7dfc3
+# %% ../nbs/08_signs.ipynb #92d13f9a
 def pneumonia(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
     "Pneumonia: segmental or lobar airspace opacity, sharp where a fissure bounds it (Hansell 2008, pneumonia, airspace)."
     l = some_lung(c, rng)
     x, y = place(c, l, rng, .45, .9)
-    where, opacity = _patch(c, rng, l, x, y, grown*rng.uniform(.08, .12), rng.uniform(.3, .5), .1, .3, 6)
+    where, opacity = _patch(c, rng, l, x, y, grown*rng.uniform(.08, .12), rng.uniform(.38, .55), .1, .3, 6)
     fissure = soft(c.y[where[0]] - y + .05 + rng.uniform(-.3, .3)*(c.x[:, where[1]]-x))
     return plant(c, opacity*fissure, where)
 
@@ -185,16 +185,16 @@ def consolidation(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
     "Consolidation: homogeneous opacity that hides vessels, with dark air bronchograms (Hansell 2008, air bronchogram)."
     l = some_lung(c, rng)
     x, y = place(c, l, rng, .3, .9)
-    where, opacity = _patch(c, rng, l, x, y, grown*rng.uniform(.07, .11), rng.uniform(.35, .6), .06, .08, 5)
+    where, opacity = _patch(c, rng, l, x, y, grown*rng.uniform(.07, .11), rng.uniform(.42, .62), .06, .08, 5)
     u, v = l.side*(c.x[:, where[1]]-x), c.y[where[0]]-y
     for slope in rng.uniform(-.6, .8, 3):
         opacity *= 1 - .55*np.exp(-np.square((v-slope*(u+.1)+.03*slope)/.0045))*soft(.05-np.abs(u), .015)
     return plant(c, opacity, where)
 
-# %% ../nbs/08_signs.ipynb #141e2377
+# %% ../nbs/08_signs.ipynb #7a7fa863
 def edema(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
     "Pulmonary oedema: a fluffy bat-wing shadow, blurred vessels, Kerley B lines at the bases (Hansell 2008, septal line)."
-    strength, spread, noise = grown*rng.uniform(.18, .3), rng.uniform(.09, .14), cloud(rng, (c.size, c.size), 26)
+    strength, spread, noise = grown*rng.uniform(.25, .38), rng.uniform(.09, .14), cloud(rng, (c.size, c.size), 26)
     lines, low = np.cos(c.y*2*np.pi/.028), soft(.1-np.abs(c.y-c.a.base+.07), .015)
     kerley = lines*soft(np.abs(c.x-c.a.middle)-.78*c.a.half, .006)*low
     bat = wing(c, spread, .26)
