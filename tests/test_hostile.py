@@ -957,7 +957,7 @@ def marked(c): return pytest.param(c, id=re.sub(r"[^\w .,-]", "", f"{c.area}: {c
 def ground(tmp_path_factory): return Ground(tmp_path_factory.mktemp("ground"))
 
 
-@pytest.mark.parametrize("tried", map(marked, CASES))
+@pytest.mark.parametrize("tried", list(map(marked, CASES)))
 def test_hostile(tried, ground, tmp_path): tried.try_it(ground, tmp_path)
 
 
