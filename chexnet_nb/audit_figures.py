@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['plot_layers', 'plot_power', 'plot_outputs']
 
-# %% ../nbs/35_audit_figures.ipynb #5ba4e2d1
+# %% ../nbs/35_audit_figures.ipynb #ec968684
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,9 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from .figures import BLUE, GREEN, GREY, ORANGE, _labelled, _new_axes
+from .figures import BLUE, GREEN, GREY, ORANGE, labelled, new_axes
 
-# %% ../nbs/35_audit_figures.ipynb #13974037
+# %% ../nbs/35_audit_figures.ipynb #e159caec
 _MARKS = ((GREY, "s"), (BLUE, "o"), (ORANGE, "D"), (GREEN, "^"), ("#CC79A7", "v"), ("#56B4E9", "P"), ("#8a6d00", "X"),
           ("black", "*"))
 
@@ -30,7 +30,7 @@ def plot_layers(
     ax: Axes|None=None, # Where to draw; None for a new figure
 ) -> Figure:
     "A row a name, a mark an estimate, at most eight."
-    if ax is None: ax, = _new_axes(1, 1, (7, .28*len(table)+1.2))
+    if ax is None: ax, = new_axes(1, 1, (7, .28*len(table)+1.2))
     y = -np.arange(len(table))
     ax.hlines(y, table.min(axis=1), table.max(axis=1), color="0.85", lw=1.5, zorder=0)
     for (name, values), (color, marker) in zip(table.items(), _MARKS):
@@ -39,9 +39,9 @@ def plot_layers(
     ax.set_yticks(y, [str(n).replace("_", " ") for n in table.index], fontsize=9)
     ax.set(xlabel=xlabel, ylim=(y[-1]-.6, .6))
     ax.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
-    return _labelled([ax], title=title)
+    return labelled([ax], title=title)
 
-# %% ../nbs/35_audit_figures.ipynb #a585313e
+# %% ../nbs/35_audit_figures.ipynb #5ce53f26
 def plot_power(
     curves: Mapping[str, pd.DataFrame], # Name -> `images` and `seen`, as `power.assumed_power` gives them
     *,
@@ -51,7 +51,7 @@ def plot_power(
     ax: Axes|None=None, # Where to draw; None for a new figure
 ) -> Figure:
     "The smallest difference of F1 seen with power 0.8, by number of images."
-    if ax is None: ax, = _new_axes(1, 1, (6.5, 3.4))
+    if ax is None: ax, = new_axes(1, 1, (6.5, 3.4))
     for (name, curve), color in zip(curves.items(), sns.color_palette("viridis", len(curves))):
         ax.plot(curve.images, curve.seen, color=color, label=name)
     ax.axhline(difference, color=GREY, lw=1, ls=":")
@@ -60,9 +60,9 @@ def plot_power(
     ax.set_xticks([*marks, 2000, 5000], [f"{n:,}" for n in (*marks, 2000, 5000)])
     ax.minorticks_off()
     ax.legend(frameon=False, fontsize=8)
-    return _labelled([ax], title=title)
+    return labelled([ax], title=title)
 
-# %% ../nbs/35_audit_figures.ipynb #498c399a
+# %% ../nbs/35_audit_figures.ipynb #26929240
 def plot_outputs(
     table: pd.DataFrame, # As `experts.best_outputs` gives it
     *,
@@ -71,13 +71,13 @@ def plot_outputs(
 ) -> Figure:
     "AUROC of each output for each expert finding, the best of a row framed."
     wide = table.pivot(index="expert", columns="output", values="auroc").loc[pd.unique(table.expert)]
-    if ax is None: ax, = _new_axes(1, 1, (9, .5*len(wide)+1.6))
+    if ax is None: ax, = new_axes(1, 1, (9, .5*len(wide)+1.6))
     sns.heatmap(wide, annot=True, fmt=".2f", vmin=.3, vmax=1, cmap="BrBG", cbar=False, annot_kws={"fontsize": 8}, ax=ax)
     for i, j in enumerate(wide.to_numpy().argmax(1)): ax.add_patch(_frame(j, i))
     ax.set(xlabel="output of the network", ylabel="")
     ax.set_xticklabels([t.get_text().replace("_", " ") for t in ax.get_xticklabels()], rotation=40, ha="right", fontsize=8)
     ax.tick_params(axis="y", rotation=0, labelsize=8)
-    return _labelled([ax], title=title)
+    return labelled([ax], title=title)
 
 def _frame(x, y):
     "A frame around one cell."

@@ -5,11 +5,10 @@
 # %% auto #0
 __all__ = ['INDEX', 'HEADER_BYTES', 'Cache', 'default_cache', 'fill_cache', 'loose_sources', 'prepare']
 
-# %% ../nbs/06_cache.ipynb #6b3e210c
+# %% ../nbs/06_cache.ipynb #234c6c91
 import json
 import mmap
 import os
-import shutil
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Sequence

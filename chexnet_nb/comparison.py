@@ -6,7 +6,7 @@
 __all__ = ['PROTOCOL_NOTES', 'rater_counts', 'enough', 'verdicts', 'rater_points', 'pair_notes', 'undefined_notes',
            'threshold_notes', 'Comparison', 'compare_readers']
 
-# %% ../nbs/16_comparison.ipynb #ee6583f4
+# %% ../nbs/16_comparison.ipynb #ecdb17b9
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from .predictions import asked_findings, read_predictions, read_thresholds, trai
 from .protocols import (METHODS, RESAMPLE, count_pairs, differences_table, f1_by_threshold, f1_table, fitting_images,
                                   majority, majority_positives, majority_truth, network_thresholds, one_of, rater_samples,
                                   threshold_samples, units_of)
-from .radiologists import Panel, make_panel, read_readers, reader_names, shared_by
+from .radiologists import Panel, make_panel, read_readers, shared_by
 
 # %% ../nbs/16_comparison.ipynb #93663384
 def rater_counts(

@@ -153,7 +153,7 @@ def beside_floor(
     those = [*([i] for i in range(len(findings))), [i for i, a in enumerate(areas[1]) if not too_few(a)]]
     return table.join(pd.DataFrame([_beside(*([a[i] for i in at] for a in areas)) for at in those]))
 
-# %% ../nbs/30_confounders.ipynb #ebb9dfa6
+# %% ../nbs/30_confounders.ipynb #3312a0fb
 def _ends(name, value, low, high): return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 def _beside(floor: list[Area], network: list[Area], both: list[Area]):
@@ -161,8 +161,8 @@ def _beside(floor: list[Area], network: list[Area], both: list[Area]):
     if not floor or too_few(network[0]):
         values = [np.mean([a.value for a in part]) if part else np.nan for part in (floor, network, both)]
         values += [values[1]-values[0], values[2]-values[1]]
-        return {k: v for name, value in zip(("floor", "network", "both", "above", "added"), values) for k,
-                v in _ends(name, value, np.nan, np.nan).items()}
+        names = ("floor", "network", "both", "above", "added")
+        return {k: v for name, value in zip(names, values) for k, v in _ends(name, value, np.nan, np.nan).items()}
     row = {}
     for name, part in (("floor", floor), ("network", network), ("both", both)):
         row |= _ends(name, np.mean([a.value for a in part]), *area_interval(*part))

@@ -7,12 +7,11 @@ __all__ = ['SYNTHETIC', 'find_experiments', 'find_experiment', 'known_parameters
            'check_parameters', 'describe_experiment', 'run_experiment', 'page', 'write_page', 'write_index',
            'headline_text']
 
-# %% ../nbs/26_experiment.ipynb #d2c53580
+# %% ../nbs/26_experiment.ipynb #122171d0
 import builtins
 import json
 import os
 import re
-import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -30,11 +29,10 @@ import yaml
 from jupyter_client import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
-from nbconvert.filters import html2text
 
 from .core import BadInput, atomic_path, kept_on_error, only_one, own_folder, read_json, shipped, write_json
 from .recipe import LIMITS, recipe_settings
-from .tables import html_table, write_headline
+from .tables import html_table
 
 # %% ../nbs/26_experiment.ipynb #a83a8f9b
 def find_experiments(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SYNTHETIC', 'SAME', 'Run']
 
-# %% ../nbs/19_run.ipynb #41b67af5
+# %% ../nbs/19_run.ipynb #73080302
 import os
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -20,7 +20,7 @@ from .core import BadInput, LOCK, check_place, read_json, read_table, some, writ
 from .model import CheXNet, load_model, read_config, save_model
 from .predictions import read_predictions, write_predictions
 from .source import NIH, Source
-from .splits import FOLDS, read_split, write_split
+from .splits import read_split, write_split
 
 # %% ../nbs/19_run.ipynb #fd462bd7
 _MEND = "restore it, or name another run folder"

@@ -39,11 +39,11 @@ def same_images(
             raise BadInput(f"{name} and {other} differ in images or findings; restrict both to what they share, in one order")
     return tables
 
-# %% ../nbs/34_scoreboard.ipynb #738b3005
+# %% ../nbs/34_scoreboard.ipynb #907c05e4
 def _areas(labels, tables, groups) -> dict[str, list[Area]]:
     "The AUROCs of every entrant, finding by finding."
-    return {name: [area(labels[:, i], t[f].to_numpy(), groups) for i, f in enumerate(t.columns.drop("Image Index"))] for name,
-            t in tables.items()}
+    of = lambda t: [area(y, t[f].to_numpy(), groups) for y, f in zip(labels.T, t.columns.drop("Image Index"), strict=True)]
+    return {name: of(t) for name, t in tables.items()}
 
 def score_entrants(
     labels: np.ndarray, # 0/1, shape (images, findings)
@@ -52,8 +52,8 @@ def score_entrants(
 ) -> tuple[pd.DataFrame,
            pd.DataFrame]: # entrant, finding, positives, auroc, low, high; first, second, difference, low, high, p, p_adjusted
     "AUROC of every entrant for every finding and the mean, and every pair's difference of means; raises `BadInput`."
-    findings, areas, rows, pairs = list(next(iter(same_images(tables).values())).columns[1:]), _areas(labels, tables,
-                                                                                                      groups), [], []
+    findings = list(next(iter(same_images(tables).values())).columns[1:])
+    areas, rows, pairs = _areas(labels, tables, groups), [], []
     kept = [i for i, a in enumerate(next(iter(areas.values()))) if not too_few(a)]
     if not kept: raise BadInput("no finding has positives and negatives of enough patients; give more images")
     for name, each in areas.items():
