@@ -114,7 +114,7 @@ def finite(self:Training, loss: torch.Tensor, kind: str) -> torch.Tensor:
     "The same loss; raises `BadInput` at once where it is none, for nothing is learnt from there on."
     if torch.isfinite(loss): return loss
     rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-    raise BadInput(f"the {kind} loss is {float(loss)} in epoch {self.current_epoch+1}, step {self.global_step+1}, at a learning "
+    raise BadInput(f"the {kind} loss is {loss.item()} in epoch {self.current_epoch+1}, step {self.global_step+1}, at a learning "
                    f"rate of {rate:g}; begin another run with a lower lr")
 
 @patch
