@@ -28,7 +28,7 @@ from .cam import COLOURS, NOTICE, boxes_on, captioned, evidence, find_boxes, ima
 from .core import BadInput
 from .inference import read_batches
 from .labels import read_boxes, read_labels
-from .model import CheXNet, best_device
+from .network import Network, best_device
 from .radiograph import find_images, read_radiograph, shrink
 from .run import Run
 from .source import read_source
@@ -48,7 +48,7 @@ class Album:
     "The images of a run or a folder with their labels and probabilities; pixels and maps are read when wanted and kept."
     def __init__(self,
         run: Run, # Whose network looks at them
-        model: CheXNet, # That network
+        model: Network, # That network
         about: pd.DataFrame, # A row an image, by name: `KNOWN`, `split`
         *,
         labels: pd.DataFrame, # 0/1 a finding by name; NaN where not known

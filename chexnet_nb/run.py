@@ -17,7 +17,8 @@ from fastcore.basics import patch
 
 from .cache import Cache, default_cache
 from .core import BadInput, LOCK, check_place, read_json, read_table, some, write_json
-from .model import CheXNet, load_model, read_config, save_model
+from .model import load_model, read_config, save_model
+from .network import Network
 from .predictions import read_predictions, write_predictions
 from .source import NIH, Source
 from .splits import read_split, write_split
@@ -60,7 +61,7 @@ def needed(self:Run) -> Run: # Itself
 
 # %% ../nbs/19_run.ipynb #f2369507
 @patch
-def model(self:Run) -> CheXNet: # In evaluation mode, on the CPU
+def model(self:Run) -> Network: # In evaluation mode, on the CPU
     "The network; raises `BadInput` for a folder without a checkpoint."
     return load_model(self.folder)
 
@@ -240,7 +241,7 @@ def write_predictions(self:Run,
 
 @patch
 def finish(self:Run,
-    model: CheXNet, # The network to keep
+    model: Network, # The network to keep
     *,
     thresholds: dict[str, float], # Finding -> threshold
     epoch: int, # Whose weights these are
