@@ -44,7 +44,7 @@ from .recipe import TASKS, Recipe
 from .run import Run
 from .splits import FOLDS, split_summary
 
-# %% ../nbs/22_training.ipynb #f5e29ae4
+# %% ../nbs/22_training.ipynb #43df3058
 class Training(pl.LightningModule):
     "The loss, the optimiser and its schedule around a `Network`."
     def __init__(self,
@@ -54,11 +54,14 @@ class Training(pl.LightningModule):
         negatives: torch.Tensor|int=0, # Negative ones
     ):
         super().__init__()
-        self.model, self.recipe, self.counts = model, recipe, dict(positives=positives, negatives=negatives)
+        self.model, self.recipe = model, recipe
+        for name, counts in dict(positives=positives, negatives=negatives).items(): # go to the device with the network
+            self.register_buffer(name, torch.as_tensor(counts, dtype=torch.float32), persistent=False)
 
     def loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         "The recipe's loss on a batch of uint8 images."
-        return recipe_loss(self.recipe, self.model.taught(self.model.to_input(images), labels), labels, **self.counts)
+        logits = self.model.taught(self.model.to_input(images), labels)
+        return recipe_loss(self.recipe, logits, labels, positives=self.positives, negatives=self.negatives)
 
     def on_train_epoch_start(self):
         self.draws = torch.Generator().manual_seed(self.recipe.seed*100_000 + self.current_epoch)
@@ -230,7 +233,7 @@ def _interruptible():
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise e.__context__ from None
 
-# %% ../nbs/22_training.ipynb #af681984
+# %% ../nbs/22_training.ipynb #12b362f8
 def train(
     study: Study, # Data made ready, at the recipe's size
     out: str|Path, # Run folder; a finished run there is refused, an unfinished one is resumed
@@ -248,7 +251,7 @@ def train(
     _check_devices(devices)
     data = ChestData(cache, study.table, study.split, findings, batch_size=recipe.batch_size, seed=recipe.seed)
     record = _record(study, recipe, data, devices)
-    positives, images = torch.from_numpy(data.labels["train"].sum(0)), len(data.labels["train"])
+    positives, images = torch.from_numpy(data.labels["train"].sum(0, dtype=float)), len(data.labels["train"])
     if recipe.task == "pneumonia" and not 0 < positives < images:
         raise BadInput(f"{int(positives):,} of {images:,} training images show pneumonia; the loss needs both "
                        "kinds: add images, or choose another split")
