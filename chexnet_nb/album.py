@@ -7,7 +7,7 @@ __all__ = ['KNOWN', 'SHOWN', 'KEPT', 'THUMB', 'FEW', 'ALL', 'SHOW', 'SORT', 'Vie
            'open_folder', 'choose', 'windowed', 'draw_view', 'true_boxes', 'sheet', 'words', 'plain', 'title_html',
            'facts_html', 'alt_text', 'bars_html', 'legend_html']
 
-# %% ../nbs/24_album.ipynb #c405f318
+# %% ../nbs/24_album.ipynb #41840487
 import html
 import threading
 from collections import OrderedDict
@@ -24,7 +24,7 @@ from fastcore.basics import patch
 from PIL import Image, ImageDraw
 
 from .cache import Cache
-from .cam import COLOURS, NOTICE, boxes_on, captioned, evidence, find_boxes, image_maps, overlay, run_scale
+from .cam import COLOURS, NOTICE, boxes_on, captioned, evidence, find_boxes, image_maps, overlay, run_scale, said_of_maps
 from .core import BadInput
 from .inference import read_batches
 from .labels import read_boxes, read_labels
@@ -145,7 +145,7 @@ def jpeg(
     image.save(buffer, "JPEG", quality=94, subsampling=0)
     return buffer.getvalue()
 
-# %% ../nbs/24_album.ipynb #4601c856
+# %% ../nbs/24_album.ipynb #fabb70a0
 def _files(data) -> dict[str, Path]:
     "Name -> path of the images below a folder; none without a folder."
     try: return find_images(data) if data else {}
@@ -154,7 +154,7 @@ def _files(data) -> dict[str, Path]:
 def _labels_of(names, data, findings) -> tuple[pd.DataFrame, pd.DataFrame]:
     "What the label table knows of some images: `KNOWN`, and 0/1 a finding, each by name; NaN for images that it has not."
     table = read_labels(data).set_index("Image Index").reindex(names)
-    return table.reindex(columns=KNOWN), table[list(findings)].astype(float)
+    return table.reindex(columns=KNOWN), table.reindex(columns=list(findings)).astype(float)
 
 def _predictions_of(run, findings) -> tuple[pd.DataFrame, pd.Series]:
     "The run's predictions, by name, and each image's split; raises `BadInput` where it has none."
@@ -322,7 +322,7 @@ def draw_view(
     for x, y, w, h in true_boxes(album, name, finding, size): _dashed(draw, (x, y, x+w, y+h))
     return picture
 
-# %% ../nbs/24_album.ipynb #bdf1b999
+# %% ../nbs/24_album.ipynb #b059b84f
 def true_boxes(
     album: Album, # What there is
     name: str, # Image
@@ -344,7 +344,7 @@ def sheet(
     if image is None: raise BadInput(f"{name} does not decode, so there is no view to export")
     p = album.probabilities.at[name, finding]
     text = f"{name}   {finding.replace('_', ' ')} {p:.3f}{'   synthetic' if album.synthetic else ''}"
-    return captioned(np.array(image), text, album.scale.top, caution=album.caution)
+    return captioned(np.array(image), text + said_of_maps(album.model), album.scale.top, caution=album.caution)
 
 # %% ../nbs/24_album.ipynb #b67a81c2
 def words(
@@ -417,13 +417,14 @@ def bars_html(
     return (f'<div class="cam-bars">{rows}</div><div class="cam-soft cam-small">● labelled &nbsp; | operating point &nbsp; '
             f'orange: at or above it{unknown}</div>')
 
-# %% ../nbs/24_album.ipynb #1fddbd7b
+# %% ../nbs/24_album.ipynb #1893f30a
 def legend_html(
     album: Album, # What there is
 ) -> str: # HTML
     "What the colours and the boxes mean."
     colours = ", ".join(matplotlib.colors.to_hex(c) for c in matplotlib.colormaps[COLOURS](np.linspace(0, 1, 9)))
     note = f" ({html.escape(album.note.split(';')[0])})" if album.note else ""
+    if kind := said_of_maps(album.model).strip(): note += f" &nbsp; maps: {kind}"
     return (f'<div class="cam-soft cam-small">evidence, logits above usual: 0<span class="cam-ramp" '
             f'style="background:linear-gradient(90deg, {colours})"></span>{album.scale.top:.1f} &nbsp; '
             f'boxes: cyan from the map, dashed white true{note}</div>')

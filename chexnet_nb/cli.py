@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EXAMPLES', 'FORMATS', 'BASH', 'COMMANDS', 'command_parser', 'call', 'phantom', 'prepare', 'download', 'verify',
-           'pneumoniamnist', 'train', 'predict', 'cam', 'evaluate', 'compare', 'radiologists', 'run', 'experiments',
-           'index', 'doctor', 'help_', 'completion', 'usage', 'main', 'Ended']
+           'pneumoniamnist', 'train', 'predict', 'import_', 'cam', 'evaluate', 'compare', 'radiologists', 'run',
+           'experiments', 'index', 'doctor', 'help_', 'completion', 'usage', 'main', 'Ended']
 
 # %% ../nbs/27_cli.ipynb #ca51fb5f
 import inspect
@@ -75,7 +75,7 @@ class _Layout(HelpFormatter):
 
 def _name(command): return command.__name__.rstrip("_").replace("_", "-")
 
-# %% ../nbs/27_cli.ipynb #5385dbb2
+# %% ../nbs/27_cli.ipynb #0d76cf88
 EXAMPLES = dict(
     phantom="chexnet phantom data/phantom --patients 120",
     download="chexnet download data/nih --archives 1-3",
@@ -84,6 +84,9 @@ EXAMPLES = dict(
     pneumoniamnist="chexnet pneumoniamnist data/pneumoniamnist",
     train="""chexnet train data/phantom --task chexnet14 --split official --out runs/first \\
       --architecture densenet_demo --size 112 --no-pretrained --epochs 4""",
+    **{"import": """chexnet import densenet121-res224-nih --out runs/xrv            # fetched by name
+  chexnet import model.pth.tar --out runs/arnoweng                # a file
+  chexnet import timm:convnext_tiny --out runs/start              # a backbone, its last layer random"""},
     predict="chexnet predict runs/first film.png folder/of/films --out predictions.csv",
     cam="chexnet cam runs/first film.png --out maps --findings Effusion,Mass",
     evaluate="chexnet evaluate predictions.csv --out reports/mine",
@@ -97,7 +100,7 @@ EXAMPLES = dict(
     doctor="chexnet doctor",
     help="chexnet help evaluate")
 
-# %% ../nbs/27_cli.ipynb #0543b27b
+# %% ../nbs/27_cli.ipynb #4d6310d4
 FORMATS = dict(
     predictions="""a predictions table: CSV (also .csv.gz), one row an image, a probability in [0, 1] a finding
     Image Index,Effusion,Mass
@@ -115,7 +118,13 @@ def _more(command) -> str:
     name, read = _name(command), inspect.signature(command).parameters
     roles = dict.fromkeys(p.split("_")[0] for p in read if p.split("_")[0] in FORMATS)
     parts = [f"example:\n  {EXAMPLES[name]}\n"] if name in EXAMPLES else []
-    return "\n".join([*parts, *(["tables:"] if roles else []), *(f"  {FORMATS[role]}" for role in roles)])
+    return "\n".join([*parts, *(["tables:"] if roles else []), *(f"  {FORMATS[role]}" for role in roles), *_public(name)])
+
+def _public(name) -> list[str]:
+    "The public weights, for `chexnet import`."
+    if name != "import": return []
+    from chexnet_nb.weights import known_weights
+    return ["public weights, by name:", *(f"  {k.name:28} {k.licence:14} {k.source}" for k in known_weights().values())]
 
 # %% ../nbs/27_cli.ipynb #80ea350b
 def call(
@@ -221,7 +230,7 @@ def train(
     said = f"validation loss {kept['val_loss']:.4f} in epoch {trained.about['best_epoch']} of {len(trained.curves)}"
     print(f"{said}; run in {trained.folder}" + (f"; {trained.caution}" if trained.caution else ""))
 
-# %% ../nbs/27_cli.ipynb #62361334
+# %% ../nbs/27_cli.ipynb #33f9c29b
 def _told(run) -> str:
     "The last line of an answer."
     from chexnet_nb.run import Run
@@ -242,6 +251,27 @@ def predict(
     write_predictions(table, out, trained_on=Run(run).trained_on)
     print(f"{len(table):,} images in {out}; {_told(run)}")
     name_refused(refused)
+
+def import_(
+    what, # A file of weights, a name of public ones (see `chexnet help import`), timm:NAME or torchvision:NAME
+    *,
+    out, # Run folder to make
+    architecture=None, # Of a file; by default what its name says, else densenet121
+    findings=None, # Its outputs in order, with commas; by default the usual ones of as many
+    size:int=None, # Side in pixels of the images; by default what the weights were trained on, else 224
+    pickled:bool=False, # Take the tensors out of a pickled model; nothing of it is run
+    pretrained:bool=True, # A backbone: with the library's ImageNet weights
+    synthetic:bool=False, # The network saw no radiograph
+):
+    "Make a run folder of weights from elsewhere; nothing of a file is run."
+    from chexnet_nb.core import new_folder
+    new_folder(out)
+    from chexnet_nb.bring import import_weights
+    made = import_weights(what, out, architecture=architecture, findings=findings, size=size, pickled=pickled,
+                          pretrained=pretrained, synthetic=synthetic)
+    about = made.about["imported"]
+    head = "; its last layer is random: train it before its answers mean anything" if "weights" in about else ""
+    print(f"{len(made.findings)} findings at {made.size} px in {made.folder}; licence: {about['licence']}{head}; {_told(out)}")
 
 def cam(
     run, # Run folder, or any folder with a checkpoint
@@ -410,9 +440,9 @@ def completion(
     if shell == "zsh": print("autoload -U +X compinit && compinit\nautoload -U +X bashcompinit && bashcompinit")
     print(BASH.format(cases=cases, commands=" ".join(COMMANDS), experiments=" ".join(find_experiments())))
 
-# %% ../nbs/27_cli.ipynb #6e35a89f
-COMMANDS = {_name(c): c for c in (phantom, download, prepare, verify, pneumoniamnist, train, predict, cam, evaluate, compare,
-                                  radiologists, run, experiments, index, doctor, completion, help_)}
+# %% ../nbs/27_cli.ipynb #53e8947b
+COMMANDS = {_name(c): c for c in (phantom, download, prepare, verify, pneumoniamnist, train, import_, predict, cam, evaluate,
+                                  compare, radiologists, run, experiments, index, doctor, completion, help_)}
 
 def usage() -> str:
     "The subcommands, a line each."
