@@ -7,13 +7,13 @@ __all__ = ['EXAMPLES', 'FORMATS', 'BASH', 'COMMANDS', 'command_parser', 'call', 
            'pneumoniamnist', 'train', 'predict', 'cam', 'evaluate', 'compare', 'radiologists', 'run', 'experiments',
            'index', 'doctor', 'help_', 'completion', 'usage', 'main', 'Ended']
 
-# %% ../nbs/27_cli.ipynb #ca51fb5f
+# %% ../nbs/27_cli.ipynb #db949cbd
 import inspect
 import os
 import signal
 import sys
 import threading
-from argparse import ArgumentParser, BooleanOptionalAction, HelpFormatter
+from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, HelpFormatter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +23,7 @@ from fastcore.docments import docments
 from . import __version__
 from .core import BadInput, check_place, in_range, name_refused, new_folder, own_folder
 
-# %% ../nbs/27_cli.ipynb #2ae9ea67
+# %% ../nbs/27_cli.ipynb #77966a73
 def _add(parser, p, about):
     "Add a parameter of a function to its parser."
     silent = p.default in (p.empty, None, "") or p.kind is p.VAR_POSITIONAL or p.annotation is list
@@ -43,17 +43,19 @@ def _add(parser, p, about):
 
 def _choices():
     "Option -> the names it takes; a wrong one is refused by whoever reads it, with the list."
-    from chexnet_nb.recipe import CHOICES
+    from chexnet_nb.recipe import CHOICES, RECIPES
     from chexnet_nb.splits import SPLITS
-    return {**CHOICES, "split": SPLITS, "on_bad": ("stop", "skip"), "absent": ("stop", "skip")}
+    return {**CHOICES, "recipe": RECIPES, "split": SPLITS, "on_bad": ("stop", "skip"), "absent": ("stop", "skip")}
 
 def _add_settings(parser):
-    "The settings of a `Recipe`, for a command that takes them as `**settings`; those it names itself are left to it."
+    "The settings of a `Recipe`, for a command that takes them as `**settings`: those that are given, but for its own ones."
     from chexnet_nb.recipe import recipe_settings
     known = {action.dest for action in parser._actions}
     for name, (default, about) in recipe_settings().items():
         p = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=type(default))
         if name not in known: _add(parser, p, about)
+    for action in parser._actions:
+        if action.dest in recipe_settings().keys() - known: action.default = SUPPRESS
 
 def command_parser(
     command, # A function
@@ -191,7 +193,7 @@ def pneumoniamnist(
     made = write_pneumoniamnist(out, npz)
     print(f"PneumoniaMNIST, {len(list(made.rglob('*.png'))):,} images of 28 px, in {made}")
 
-# %% ../nbs/27_cli.ipynb #0c56160c
+# %% ../nbs/27_cli.ipynb #d1dc7d7c
 def train(
     data, # Folder of radiographs
     *,
@@ -204,11 +206,12 @@ def train(
     labels=None, # Label table; by default DATA's, else the packaged one
     cache=None, # Cache folder
     devices:int=1, # GPUs or processes
+    recipe:str="paper", # Whose values stand where none is given: "paper", or "strong" for what has come since 2017
     **settings, # Of `Recipe`
 ):
     "Train the paper's network by the paper's recipe; what departs from it is recorded in the run folder."
     from chexnet_nb.recipe import new_recipe
-    recipe = new_recipe(task=task, **settings)
+    recipe = new_recipe(recipe, task=task, **settings)
     from chexnet_nb.dataset import open_study
     from chexnet_nb.run import Run
     from chexnet_nb.training import train as train_study
