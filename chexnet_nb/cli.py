@@ -75,7 +75,7 @@ class _Layout(HelpFormatter):
 
 def _name(command): return command.__name__.rstrip("_").replace("_", "-")
 
-# %% ../nbs/27_cli.ipynb #5385dbb2
+# %% ../nbs/27_cli.ipynb #c20d5895
 EXAMPLES = dict(
     phantom="chexnet phantom data/phantom --patients 120",
     download="chexnet download data/nih --archives 1-3",
@@ -87,7 +87,8 @@ EXAMPLES = dict(
     predict="chexnet predict runs/first film.png folder/of/films --out predictions.csv",
     cam="chexnet cam runs/first film.png --out maps --findings Effusion,Mass",
     evaluate="chexnet evaluate predictions.csv --out reports/mine",
-    compare="chexnet compare first.csv second.csv --out reports/difference",
+    compare="""chexnet compare first.csv second.csv --out reports/difference
+  chexnet compare ours=runs/a/predictions_test.csv theirs.csv third.csv --average --out reports/three""",
     radiologists="chexnet radiologists readers.csv --predictions predictions.csv --out reports/readers",
     run="chexnet run chexnet14 -p epochs=8 --out reports/mine",
     experiments="chexnet experiments",
@@ -295,26 +296,28 @@ def evaluate(
     _report("evaluate", out, files, **files, findings=findings, cluster=cluster, method=method, n_boot=n_boot,
             seed=seed, synthetic=synthetic)
 
-# %% ../nbs/27_cli.ipynb #532dc8d0
+# %% ../nbs/27_cli.ipynb #8325a5a7
 def compare(
-    predictions_a, # Predictions table
-    predictions_b, # Another one, of the same images unless --unpaired
-    *,
+    *predictions, # Predictions tables, two or more, of the same images unless --unpaired; each as FILE or NAME=FILE
+    average:bool=False, # Their average (of log odds) as one more entrant
     out=None, # Result folder; by default reports/compare
     labels=None, # Label table; by default the complete one of ChestX-ray14, v2020
-    images=None, # Text file of the images to score; by default all that both have
-    findings=None, # Findings, with commas, of any vocabulary; by default those of NIH's 14 that both have
-    unpaired:bool=False, # The two were scored on different images
+    images=None, # Text file of the images to score; by default all that they share
+    findings=None, # Findings, with commas, of any vocabulary; by default those of NIH's 14 that all have
+    unpaired:bool=False, # Two tables that were scored on different images
     cluster:bool=True, # Take patients as independent, rather than images
-    method="delong", # Intervals: delong, or percentile of bootstrap samples
+    method="delong", # Intervals: delong, or for two tables percentile of bootstrap samples
     n_boot:int=10_000, # Bootstrap samples, for percentiles
     seed:int=0, # Of the bootstrap
     synthetic:bool=False, # Label the result as synthetic
 ):
-    "Paired differences of AUROC with intervals, and DeLong's test."
-    files = _named(predictions_a=predictions_a, predictions_b=predictions_b, labels=labels, images=images)
-    _report("compare", out, files, predictions=[predictions_a, predictions_b], labels=labels, images=images, findings=findings,
-            unpaired=unpaired, cluster=cluster, method=method, n_boot=n_boot, seed=seed, synthetic=synthetic)
+    "Paired differences of AUROC of any number of tables; intervals cover other patients, not another training run."
+    from chexnet_nb.scoreboard import name_tables
+    if len(predictions) < 2: raise BadInput("1 predictions table; give two or more to compare")
+    tables = name_tables(predictions)
+    files = {f"table {name}": file for name, file in tables.items()} | _named(labels=labels, images=images)
+    _report("compare", out, files, predictions=list(predictions), average=average, labels=labels, images=images,
+            findings=findings, unpaired=unpaired, cluster=cluster, method=method, n_boot=n_boot, seed=seed, synthetic=synthetic)
 
 # %% ../nbs/27_cli.ipynb #3405735e
 def radiologists(

@@ -58,6 +58,13 @@ def test_localization(chexnet14, phantom, tmp_path):
 def test_statistics(name, tmp_path): assert run(tmp_path/name, name, "n_boot=100")["synthetic"]
 
 
+def test_compare_several(tmp_path):
+    headline = run(tmp_path/"several", "compare", "average=True")
+    assert [row[0] for row in headline["rows"]] == ["average", "simulated, 0.85", "simulated, 0.80"]
+    text = (tmp_path/"several"/"index.html").read_text()
+    assert "They do not cover another training run" in text and "corrects for 3 pairs" in text
+
+
 def test_one_message_no_traceback(tmp_path):
     done = chexnet("run", "chexnet14", "-p", "epoch=3", "--out", tmp_path/"x")
     assert done.returncode == 2 and "unknown parameter epoch" in done.stderr and "Traceback" not in done.stderr
