@@ -75,7 +75,7 @@ class _Layout(HelpFormatter):
 
 def _name(command): return command.__name__.rstrip("_").replace("_", "-")
 
-# %% ../nbs/27_cli.ipynb #c20d5895
+# %% ../nbs/27_cli.ipynb #113c9e34
 EXAMPLES = dict(
     phantom="chexnet phantom data/phantom --patients 120",
     download="chexnet download data/nih --archives 1-3",
@@ -83,7 +83,8 @@ EXAMPLES = dict(
     verify="chexnet verify data/nih",
     pneumoniamnist="chexnet pneumoniamnist data/pneumoniamnist",
     train="""chexnet train data/phantom --task chexnet14 --split official --out runs/first \\
-      --architecture densenet_demo --size 112 --no-pretrained --epochs 4""",
+      --architecture densenet_demo --size 112 --no-pretrained --epochs 4
+  chexnet train data/nih --task chexnet14 --seeds 3 --out runs/three""",
     predict="chexnet predict runs/first film.png folder/of/films --out predictions.csv",
     cam="chexnet cam runs/first film.png --out maps --findings Effusion,Mass",
     evaluate="chexnet evaluate predictions.csv --out reports/mine",
@@ -192,7 +193,7 @@ def pneumoniamnist(
     made = write_pneumoniamnist(out, npz)
     print(f"PneumoniaMNIST, {len(list(made.rglob('*.png'))):,} images of 28 px, in {made}")
 
-# %% ../nbs/27_cli.ipynb #0c56160c
+# %% ../nbs/27_cli.ipynb #1dd074fa
 def train(
     data, # Folder of radiographs
     *,
@@ -205,24 +206,30 @@ def train(
     labels=None, # Label table; by default DATA's, else the packaged one
     cache=None, # Cache folder
     devices:int=1, # GPUs or processes
+    seeds:int=1, # Runs, from the recipe's seed on, each into OUT/seed-N; more than one: both spreads, their average as one table
     **settings, # Of `Recipe`
 ):
     "Train the paper's network by the paper's recipe; what departs from it is recorded in the run folder."
     from chexnet_nb.recipe import new_recipe
     recipe = new_recipe(task=task, **settings)
     from chexnet_nb.dataset import open_study
+    from chexnet_nb.members import members_text, plan_members, train_members, write_members
     from chexnet_nb.run import Run
     from chexnet_nb.training import train as train_study
     in_range("devices", devices, 1, 1024)
-    Run(out).refuse_finished()
+    if in_range("seeds", seeds, 1, 100) == 1: Run(out).refuse_finished()
+    else: plan_members(out, recipe, seeds)
     study = open_study(data, recipe.size, split=split, lists=lists, absent=absent, on_bad=on_bad, labels=labels, cache=cache,
                        seed=recipe.seed)
+    if seeds > 1:
+        runs = train_members(study, out, recipe, seeds=seeds, devices=devices)
+        return print(f"{members_text(*write_members(out, runs, study.table))} Runs, average and spreads in {out}")
     trained = Run(train_study(study, out, recipe, devices=devices))
     kept = trained.curves.set_index("epoch").loc[trained.about["best_epoch"]]
     said = f"validation loss {kept['val_loss']:.4f} in epoch {trained.about['best_epoch']} of {len(trained.curves)}"
     print(f"{said}; run in {trained.folder}" + (f"; {trained.caution}" if trained.caution else ""))
 
-# %% ../nbs/27_cli.ipynb #62361334
+# %% ../nbs/27_cli.ipynb #61575c9d
 def _told(run) -> str:
     "The last line of an answer."
     from chexnet_nb.run import Run
@@ -230,18 +237,19 @@ def _told(run) -> str:
     return "research only, not for diagnosis" + (f"; {caution}: its answers say nothing about radiographs" if caution else "")
 
 def predict(
-    run, # Run folder, or any folder with a checkpoint
+    run, # Run folder, any folder with a checkpoint, or a folder of several seeds for their average
     *image, # Radiographs (PNG, JPEG, DICOM), or folders of them
     out, # Predictions table to write
 ):
     "The probability of each finding on single radiographs; research only, not for diagnosis."
     from chexnet_nb.predictions import new_table, write_predictions
     new_table(out)
-    from chexnet_nb.inference import predict_files
+    from chexnet_nb.members import member_folders, predict_members
     from chexnet_nb.run import Run
-    table, refused = predict_files(run, image)
-    write_predictions(table, out, trained_on=Run(run).trained_on)
-    print(f"{len(table):,} images in {out}; {_told(run)}")
+    table, refused = predict_members(run, image)
+    one = next(iter(member_folders(run)), run)
+    write_predictions(table, out, trained_on=Run(one).trained_on)
+    print(f"{len(table):,} images in {out}; {_told(one)}")
     name_refused(refused)
 
 def cam(
