@@ -1,4 +1,4 @@
-"Each experiment runs from its notebook to its report, on a phantom so small that nothing is learned; the results say that they are synthetic."
+"Each experiment runs from its notebook to its report, on a tiny phantom; nothing is learned, and the results say what they are."
 import json
 import subprocess
 import sys
@@ -52,7 +52,8 @@ def test_chexnet14_seeds(phantom, tmp_path):
     assert [row[0] for row in run(out, "chexnet14", *settings)["rows"]] == ["macro AUROC, 14 findings", "average of 2 seeds"]
     spread = (out/"seeds"/"spread.csv").read_text().splitlines()
     assert spread[0] == "finding,mean,sd_training,sd_patients,low,high" and (out/"seeds"/"seed-1"/"model.safetensors").exists()
-    assert "one more run lies within" in (out/"index.html").read_text() or "no AUROC has an interval" in (out/"index.html").read_text()
+    page = (out/"index.html").read_text()
+    assert "one more run lies within" in page or "no AUROC has an interval" in page
 
 
 def test_pneumonia(phantom, tmp_path):
