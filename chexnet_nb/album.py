@@ -7,7 +7,7 @@ __all__ = ['KNOWN', 'SHOWN', 'KEPT', 'THUMB', 'FEW', 'ALL', 'SHOW', 'SORT', 'Vie
            'open_folder', 'choose', 'windowed', 'draw_view', 'true_boxes', 'sheet', 'words', 'plain', 'title_html',
            'facts_html', 'alt_text', 'bars_html', 'legend_html']
 
-# %% ../nbs/24_album.ipynb #41840487
+# %% ../nbs/24_album.ipynb #f5b85458
 import html
 import threading
 from collections import OrderedDict
@@ -24,7 +24,8 @@ from fastcore.basics import patch
 from PIL import Image, ImageDraw
 
 from .cache import Cache
-from .cam import COLOURS, NOTICE, boxes_on, captioned, evidence, find_boxes, image_maps, overlay, run_scale, said_of_maps
+from .cam import (COLOURS, NOTICE, boxes_on, captioned, evidence, find_boxes, image_maps, overlay, run_scale,
+                            said_of_maps)
 from .core import BadInput
 from .inference import read_batches
 from .labels import read_boxes, read_labels

@@ -37,7 +37,7 @@ def _unknown(library, name, known) -> BadInput:
     near = get_close_matches(name, known, 4, .4) or sorted(known)[:4]
     return BadInput(f"{library} has no {name!r} of its {len(known):,} networks; near: {', '.join(near)}")
 
-# %% ../nbs/18c_backbone.ipynb #e3cdda68
+# %% ../nbs/18c_backbone.ipynb #1c39bd15
 class _Timm(nn.Module):
     "The features of a network of timm's over its grid, whatever form it has them in."
     def __init__(self, net: nn.Module):
@@ -66,7 +66,7 @@ def _timm():
     except ImportError: raise BadInput("timm is not installed; run `pip install 'chexnet_nb[backbones]'`") from None
     return timm
 
-def _from_timm(name: str, size: int, pretrained: bool=False) -> tuple[nn.Module, dict]: # A network, and what timm knows of its weights
+def _from_timm(name: str, size: int, pretrained: bool=False) -> tuple[nn.Module, dict]: # And what timm knows of its weights
     "A network of timm's with its own last layer; raises `BadInput` for one that it has not."
     timm = _timm()
     if name.split(".")[0] not in timm.list_models(): raise _unknown("timm", name, timm.list_models())
@@ -76,7 +76,7 @@ def _from_timm(name: str, size: int, pretrained: bool=False) -> tuple[nn.Module,
     except (RuntimeError, AssertionError, TypeError) as e: raise BadInput(f"timm:{name} at {size} px: {e}") from None
     return net, net.pretrained_cfg
 
-# %% ../nbs/18c_backbone.ipynb #cbc31beb
+# %% ../nbs/18c_backbone.ipynb #88e1a35e
 class Backbone(PooledNetwork):
     "A library's features and one linear layer on their mean; raises `BadInput` for a name that the library has not."
     def __init__(self,
@@ -103,7 +103,7 @@ class Backbone(PooledNetwork):
             raise BadInput(f"{self.architecture} takes no images of {self.size} px as it is ({str(e).splitlines()[0][:120]}); "
                            "name another size, or another network") from None
         finally: self.features.train()
-        if f.ndim != 4: raise BadInput(f"{self.architecture} has no grid of features, so it gets no head here; name another network")
+        if f.ndim != 4: raise BadInput(f"{self.architecture} has no grid of features, so it gets no head; name another network")
         return f.shape[1]
 
     def to_input(self,
@@ -141,8 +141,8 @@ def _imagenet(library: str, name: str, size: int) -> dict[str, torch.Tensor]:
     try: return _from_timm(name, size, pretrained=True)[0].state_dict()
     except Exception as e:
         reason = (str(e) or type(e).__name__).splitlines()[0][:160]
-        raise BadInput(f"ImageNet weights of timm:{name} could not be loaded ({reason}). Fetch them on a machine with a network and "
-                       "copy its Hugging Face cache, or choose a random start with pretrained=False (--no-pretrained)") from None
+        raise BadInput(f"ImageNet weights of timm:{name} could not be loaded ({reason}). Fetch them on a machine with a network "
+                       "and copy its Hugging Face cache, or choose a random start with pretrained=False") from None
 
 def build(findings: Sequence[str], architecture: str, size: int, **config) -> Backbone:
     "As `recipe.FAMILIES` asks for it."

@@ -24,7 +24,7 @@ from .run import Run, SYNTHETIC
 from .weights import Known, fetch_weights, find_weights, known_weights, recognised, sha256_of
 from .xrv import XRV_FINDINGS, xrv_state
 
-# %% ../nbs/19b_bring.ipynb #da0b267e
+# %% ../nbs/19b_bring.ipynb #c94234a6
 def _findings_of(state, architecture, findings, known) -> tuple[str, ...]:
     "What the outputs of some weights are; raises `BadInput` where nothing tells."
     if findings: return asked_findings(findings)
@@ -34,8 +34,8 @@ def _findings_of(state, architecture, findings, known) -> tuple[str, ...]:
     layers = [v for k, v in state.items() if v.ndim == 2 and k.endswith("weight")]
     outputs = len(layers[-1]) if layers else 0
     if outputs in usual: return usual[outputs]
-    raise BadInput(f"the last layer has {outputs} outputs; name the findings in order with --findings; without it 14 are taken for "
-                   f"NIH's ({some(FINDINGS, 3)}), 8 for the first eight, 1 for Pneumonia")
+    raise BadInput(f"the last layer has {outputs} outputs; name the findings in order with --findings; without it 14 are taken "
+                   f"for NIH's ({some(FINDINGS, 3)}), 8 for the first eight, 1 for Pneumonia")
 
 def network_of(
     state: dict[str, torch.Tensor], # Name -> tensor, as its source names it
@@ -52,16 +52,17 @@ def network_of(
     if architecture.startswith("xrv:"): findings, state = xrv_state(state, findings, known.points if known else ())
     with torch.random.fork_rng(devices=[]): model = build_network(findings, architecture, size)
     model = fit_weights(model, model.own_names(state), file).eval()
-    with torch.inference_mode(): said = model.probabilities(model(model.to_input(torch.full((1, size, size), 128, dtype=torch.uint8))))
-    if not said.isfinite().all(): raise BadInput(f"{file}: the network's answers are not finite; fetch it again, or ask who made it")
+    gray = torch.full((1, size, size), 128, dtype=torch.uint8)
+    with torch.inference_mode(): said = model.probabilities(model(model.to_input(gray)))
+    if not said.isfinite().all(): raise BadInput(f"{file}: its answers are not finite; fetch it again, or ask who made it")
     return model
 
-# %% ../nbs/19b_bring.ipynb #c13db8f8
+# %% ../nbs/19b_bring.ipynb #955e7413
 def import_weights(
     what: str|Path, # A file; a name of `weights.known_weights`; timm:NAME or torchvision:NAME
     out: str|Path, # Run folder, absent or empty
     *,
-    architecture: str|None=None, # Of a file; None for what the file's name says, else the paper's. Public weights' name for their own
+    architecture: str|None=None, # Of a file, or the name of the public weights that it is; None for its name's, else the paper's
     findings: str|Sequence[str]|None=None, # Outputs in order; None for the usual ones of as many
     size: int|None=None, # Side in pixels of the images; None for what the weights were trained on, else the paper's
     pickled: bool=False, # Take the tensors out of a pickled model; nothing of it is run
@@ -108,8 +109,8 @@ def _found(what, architecture, folder, progress) -> tuple[Path, Known|None, str]
     if known := find_weights(str(what)):
         file, digest = fetch_weights(known, folder=folder, progress=progress)
         return file, known, digest
-    raise BadInput(f"{what} is neither a file nor a name of public weights; name a file, one of {', '.join(known_weights())}, or a "
-                   "backbone: timm:NAME or torchvision:NAME")
+    raise BadInput(f"{what} is neither a file nor a name of public weights; name a file, one of {', '.join(known_weights())}, "
+                   "or a backbone: timm:NAME or torchvision:NAME")
 
 def _made(model, out, about, synthetic) -> Run:
     "Write checkpoint and run.json, all or nothing."

@@ -471,9 +471,9 @@ def completion(
     if shell == "zsh": print("autoload -U +X compinit && compinit\nautoload -U +X bashcompinit && bashcompinit")
     print(BASH.format(cases=cases, commands=" ".join(COMMANDS), experiments=" ".join(find_experiments())))
 
-# %% ../nbs/27_cli.ipynb #39109036
-COMMANDS = {_name(c): c for c in (phantom, download, prepare, verify, pneumoniamnist, train, import_, export, predict, cam, evaluate,
-                                  compare, radiologists, run, experiments, index, doctor, completion, help_)}
+# %% ../nbs/27_cli.ipynb #3784a9cd
+COMMANDS = {_name(c): c for c in (phantom, download, prepare, verify, pneumoniamnist, train, import_, export, predict, cam,
+                                  evaluate, compare, radiologists, run, experiments, index, doctor, completion, help_)}
 
 def usage() -> str:
     "The subcommands, a line each."

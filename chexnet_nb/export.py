@@ -19,7 +19,7 @@ from .network import Network
 from .run import Run
 from .weights import sha256_of
 
-# %% ../nbs/19c_export.ipynb #a7ece5f6
+# %% ../nbs/19c_export.ipynb #4de78e4a
 class _Whole(nn.Module):
     "A network from bytes to probabilities."
     def __init__(self, model: Network):
@@ -56,7 +56,7 @@ def export_onnx(
         onnx.helper.set_model_props(proto, {"chexnet_nb": json.dumps(about)})
         onnx.save(proto, part)
         with torch.no_grad(): off = np.abs(onnx_answer(part)(images) - _Whole(model)(images).numpy()).max()
-        if not off <= CLOSE: raise BadInput(f"the export of {run.folder} is {off:.1e} away from PyTorch; predict with --engine torch")
+        if not off <= CLOSE: raise BadInput(f"the export of {run.folder} is {off:.1e} off PyTorch; predict with --engine torch")
     return file
 
 # %% ../nbs/19c_export.ipynb #9a6a8c6d

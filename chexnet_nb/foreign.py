@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['SAVE_TENSORS', 'read_weights', 'printable', 'pickled_weights', 'modern_names', 'load_weights', 'fit_weights']
 
-# %% ../nbs/17c_foreign.ipynb #2831718b
+# %% ../nbs/17c_foreign.ipynb #702b9ed8
 import math
 import pickle
 import re
 import struct
+import warnings
 import zipfile
 from collections import OrderedDict
 from io import BytesIO
@@ -22,7 +23,7 @@ from safetensors.torch import load_file
 from .core import BadInput, some
 from .network import Network
 
-# %% ../nbs/17c_foreign.ipynb #04187d94
+# %% ../nbs/17c_foreign.ipynb #5f433761
 _HOLDERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights") # What checkpoints call their tensors
 
 def read_weights(
@@ -33,14 +34,20 @@ def read_weights(
     "The tensors of a file; raises `BadInput` for one that holds anything else, unless the tensors of a model are asked for."
     file = Path(file)
     if not file.is_file(): raise BadInput(f"no such file: {file}; name a .safetensors or .pth file of weights")
-    try: found = load_file(file) if file.suffix == ".safetensors" else torch.load(file, map_location="cpu", weights_only=True)
+    try: found = load_file(file) if file.suffix == ".safetensors" else _load(file)
     except Exception as e:
         if pickled: return pickled_weights(file)
         raise BadInput(f"{file} does not load as tensors alone ({_why(file, e)}); {SAVE_TENSORS}") from None
     return _only_tensors(found, file)
 
-SAVE_TENSORS = ("where it was made, torch.save(model.state_dict(), 'weights.pth') saves the tensors alone; `chexnet import --pickled` "
-                "takes those of a pickled model out of it and runs nothing")
+def _load(file) -> object:
+    "What a torch file of tensors alone holds; what torch warns of is of no use to whoever only has the file."
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+SAVE_TENSORS = ("where it was made, torch.save(model.state_dict(), 'weights.pth') saves the tensors alone; `chexnet import "
+                "--pickled` takes those of a pickled model out of it and runs nothing")
 
 # %% ../nbs/17c_foreign.ipynb #482b8d91
 def _why(file, error) -> str:
@@ -157,7 +164,7 @@ def _stand_ins(file: Path) -> list[str]:
     try: return sorted(_read_inert(file)[0].names)
     except Exception: return []
 
-# %% ../nbs/17c_foreign.ipynb #0154a4f3
+# %% ../nbs/17c_foreign.ipynb #53b01fc4
 def _places(found) -> dict[str, _Place]:
     "The named tensors of what was read: of a dict, of a module with its submodules, or of the one that a checkpoint holds."
     if isinstance(found, dict):
@@ -189,8 +196,8 @@ def pickled_weights(
         _, found, parts = _read_inert(Path(file))
         state = {name: _tensor(place, parts) for name, place in _places(found).items()}
     except Exception as e:
-        raise BadInput(f"{file}: no tensors can be read from it ({printable(f'{type(e).__name__}: {e}')}); name a file of torch.save, "
-                       "or .safetensors") from None
+        reason = printable(f"{type(e).__name__}: {e}")
+        raise BadInput(f"{file}: no tensors can be read from it ({reason}); name a file of torch.save, or .safetensors") from None
     if not state: raise BadInput(f"{file} holds no model and no named tensors; name a file of weights")
     return state
 

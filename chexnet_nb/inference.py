@@ -6,7 +6,7 @@
 __all__ = ['BATCH', 'FEW', 'ENGINES', 'Answer', 'AVERAGES', 'CHUNK', 'folded', 'torch_answer', 'answer_of', 'in_threads',
            'read_size', 'averaged', 'predict', 'image_files_of', 'read_batch', 'read_batches', 'predict_files']
 
-# %% ../nbs/20_inference.ipynb #955203e2
+# %% ../nbs/20_inference.ipynb #8ffe3d87
 import copy
 import math
 import sys
@@ -27,11 +27,11 @@ from .cache import Cache
 from .core import BadInput, name_refused
 from .network import Network, best_device
 from .progress import tqdm
-from .radiograph import find_images, read_radiograph, shrink
+from .radiograph import decode, file_bytes, find_images, shrink
 from .run import Run
 from .work import CORES, read_ahead
 
-# %% ../nbs/20_inference.ipynb #08692e61
+# %% ../nbs/20_inference.ipynb #f1904102
 BATCH, FEW = 64, 8 # Images a forward pass: on a GPU; on a core
 ENGINES = ("torch", "onnx")
 
@@ -41,7 +41,7 @@ _PAIRS = {_DenseLayer: (("conv1", "norm2"),), BasicBlock: (("conv1", "bn1"), ("c
 def folded(
     model: Network, # In evaluation mode; left as it is
 ) -> Network: # A copy
-    "The network with each batch norm that follows a convolution folded into it; in a DenseNet that is half of them, and the stem's."
+    "The network with each batch norm that follows a convolution folded into it: half of a DenseNet's, all of a ResNet's."
     model = copy.deepcopy(model).eval()
     for part in list(model.modules()):
         pairs = _PAIRS.get(type(part), ())
@@ -157,7 +157,7 @@ def predict(
             bar.update(len(part))
     return _table(names, np.concatenate(found), model.findings)
 
-# %% ../nbs/20_inference.ipynb #c1f2b8c0
+# %% ../nbs/20_inference.ipynb #6d0b4ba3
 def image_files_of(
     images: str|Path|Iterable[str|Path], # Files and folders
 ) -> dict[str, Path]: # Name -> path; the file name, or the whole path where file names are doubled
@@ -177,7 +177,7 @@ def read_batch(
     "Radiographs from files at a network's size, and the reasons of those that do not decode."
     images, refused = {}, {}
     for name, path in files.items():
-        try: images[name] = shrink(read_radiograph(path), size)
+        try: images[name] = shrink(decode(file_bytes(path), str(path))[0], size)
         except BadInput as e: refused[name] = str(e)
     return images, refused
 

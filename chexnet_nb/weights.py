@@ -74,7 +74,7 @@ def _checked(known: Known) -> Callable:
         if known.sha256 and sha256_of(part) != known.sha256: raise BadInput(f"its SHA-256 is not {known.sha256}")
     return check
 
-# %% ../nbs/07b_weights.ipynb #00909a00
+# %% ../nbs/07b_weights.ipynb #bbf475b1
 ABOUT = 30_000_000 # Bytes of a file whose server does not say
 
 def fetch_weights(
@@ -99,8 +99,8 @@ def _same_as_first(known, file, record) -> str:
     found = sha256_of(file)
     first = known.sha256 or (record.read_text().strip() if record.is_file() else "")
     if first and found != first:
-        raise BadInput(f"{file} is not what was fetched first: its SHA-256 is {found}, it was {first}; remove it and fetch it again, "
-                       f"or remove {record} if the new file is right")
+        raise BadInput(f"{file} is not what was fetched first: its SHA-256 is {found}, it was {first}; remove it and fetch it "
+                       f"again, or remove {record} if the new file is right")
     if not first:
         with atomic_path(record) as part: part.write_text(found + "\n")
     return found

@@ -40,7 +40,7 @@ def _resnet() -> nn.Module:
 
 _KINDS = {"xrv:densenet121": (_densenet, 1024), "xrv:resnet50": (_resnet, 2048)} # What makes the features, and how many
 
-# %% ../nbs/18d_xrv.ipynb #315c5e21
+# %% ../nbs/18d_xrv.ipynb #04a0c4a6
 class XrayVision(PooledNetwork):
     "A network of torchxrayvision; raises `BadInput` for one that it has not."
     def __init__(self,
@@ -68,7 +68,7 @@ class XrayVision(PooledNetwork):
     def probabilities(self,
         logits: torch.Tensor, # shape (batch, findings)
     ) -> torch.Tensor: # In [0, 1], the same shape
-        "Sigmoids, bent so that the operating point is 0.5; 0.5 for a finding that was never trained (torchxrayvision's `op_norm`)."
+        "Sigmoids, bent so that the operating point is 0.5; 0.5 for a finding never trained (torchxrayvision's `op_norm`)."
         p, point = logits.sigmoid(), self.op_threshs.to(logits.device)
         bent = torch.where(p < point, p/(2*point), 1 - (1-p)/(2*(1-point)))
         return torch.where(point.isnan(), torch.full_like(p, .5), bent)
@@ -77,12 +77,12 @@ def build(findings: Sequence[str], architecture: str, size: int, **config) -> Xr
     "As `recipe.FAMILIES` asks for it."
     return XrayVision(findings, architecture, size)
 
-# %% ../nbs/18d_xrv.ipynb #f2fb95a9
+# %% ../nbs/18d_xrv.ipynb #79172975
 def xrv_state(
     state: dict[str, torch.Tensor], # As torchxrayvision names it, with all its outputs
     findings: Sequence[str], # What its outputs are; "" for one without a meaning
     points: Sequence[float|None]=(), # Operating points of the outputs; empty for those of the state, or none
-) -> tuple[tuple[str, ...], dict[str, torch.Tensor]]: # The findings that have a meaning, and an `XrayVision`'s state dict of them
+) -> tuple[tuple[str, ...], dict[str, torch.Tensor]]: # Findings that have a meaning; an `XrayVision`'s state dict of them
     "torchxrayvision's weights under our names, with the outputs that mean something; raises `BadInput` where they do not fit."
     state = {_own_name(k): v for k, v in state.items()}
     weight, bias = state.get("classifier.weight"), state.get("classifier.bias")
