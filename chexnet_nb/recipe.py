@@ -21,7 +21,7 @@ PRECISIONS = ("auto", "32-true", "16-mixed", "bf16-mixed") # "auto": mixed where
 LOSSES = ("paper", "summed", "weighted", "batch-weighted")
 POOLINGS = ("average", "maximum", "log-sum-exp")
 
-# %% ../nbs/17_recipe.ipynb #57edcaae
+# %% ../nbs/17_recipe.ipynb #63b82360
 @dataclass(frozen=True)
 class Architecture:
     "What must be known of a network before torch is loaded."
@@ -40,7 +40,7 @@ def _of_wang(trunk, imagenet=True):
 
 def _of_yao(**config):
     "A network of Yao et al. 2017."
-    return Architecture("yao", config | _yao, options=tuple(_yao), loss="summed")
+    return Architecture("yao", _yao | config, loss="summed", options=tuple(_yao))
 
 ARCHITECTURES = {
     "densenet121": Architecture("model", dict(growth_rate=32, block_config=(6, 12, 24, 16), num_init_features=64), True),
@@ -49,7 +49,7 @@ ARCHITECTURES = {
     **{f"wang_{trunk}": _of_wang(trunk) for trunk in ("alexnet", "googlenet", "vgg16", "resnet50")},
     "wang_demo": _of_wang("demo", imagenet=False),
     "yao": _of_yao(growth_rate=32, block_config=(6, 12, 24, 16), num_init_features=64),
-    "yao_demo": _of_yao(growth_rate=16, block_config=(4, 14), num_init_features=32),
+    "yao_demo": _of_yao(growth_rate=16, block_config=(4, 14), num_init_features=32, width=32),
 }
 
 CHOICES = dict(task=TASKS, architecture=ARCHITECTURES, loss=LOSSES, precision=PRECISIONS, pooling=POOLINGS)
