@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SYNTHETIC', 'SAME', 'Run']
 
-# %% ../nbs/19_run.ipynb #73080302
+# %% ../nbs/19_run.ipynb #95e24543
 import os
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -20,6 +20,7 @@ from .core import BadInput, LOCK, check_place, read_json, read_table, some, writ
 from .model import load_model, read_config, save_model
 from .network import Network
 from .predictions import read_predictions, write_predictions
+from .recipe import recipe_settings
 from .source import NIH, Source
 from .splits import read_split, write_split
 
@@ -174,7 +175,7 @@ def write_scale(self:Run,
     try: write_json(self.folder/"cam_scale.json", scale)
     except OSError: pass
 
-# %% ../nbs/19_run.ipynb #91cde467
+# %% ../nbs/19_run.ipynb #8beb783b
 SAME = dict(recipe="recipe", split="split", shuffled_labels="shuffling", label_fingerprint="labels",
             image_fingerprint="pixels") # What must be equal for a run to be the same run, and what it is called
 
@@ -183,7 +184,11 @@ def differs(self:Run,
     about: dict, # What a run says of itself
 ) -> list[str]: # Names in `SAME`
     "In what this run is another than the one described; what an earlier version did not record counts as equal."
-    return [k for k in SAME if k in self.about and self.about[k] != about[k]]
+    return [k for k in SAME if k in self.about and _complete(k, self.about[k]) != _complete(k, about[k])]
+
+def _complete(key, value):
+    "A recipe with the settings that it does not have, at their defaults: how an earlier version, without them, trained."
+    return {name: default for name, (default, _) in recipe_settings().items()} | value if key == "recipe" else value
 
 @patch
 def refuse_finished(self:Run) -> None:

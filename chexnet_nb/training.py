@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Training', 'Progress', 'Curves', 'best_precision', 'versions', 'conditions', 'train']
 
-# %% ../nbs/22_training.ipynb #4fbc4503
+# %% ../nbs/22_training.ipynb #1e612585
 import json
 import logging
 import os
@@ -29,22 +29,24 @@ import pandas as pd
 import torch
 from fastcore.basics import patch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 
 from .core import BadInput, atomic_path, fingerprint, in_range, kept_on_error, only_one
-from .dataset import ChestData, Study, random_flip, random_shift
+from .augment import augment
+from .dataset import ChestData, Study
 from .inference import predict
 from .losses import recipe_loss
 from .model import new_model
 from .network import Network, best_device
+from .optimiser import new_optimiser, new_schedule
 from .predictions import operating_points
 from .progress import tqdm
 from .recipe import TASKS, Recipe
 from .run import Run
 from .splits import FOLDS, split_summary
 
-# %% ../nbs/22_training.ipynb #43df3058
+# %% ../nbs/22_training.ipynb #49ed70c1
 class Training(pl.LightningModule):
     "The loss, the optimiser and its schedule around a `Network`."
     def __init__(self,
@@ -68,13 +70,11 @@ class Training(pl.LightningModule):
 
     def training_step(self, batch, _):
         images, labels = batch
-        if self.recipe.flip: images = random_flip(images, self.draws)
-        if self.recipe.shift: images = random_shift(images, self.recipe.shift, self.draws)
-        loss = self.finite(self.loss(images, labels), "training")
+        loss = self.finite(self.loss(augment(images, self.recipe, self.draws), labels), "training")
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss
 
-# %% ../nbs/22_training.ipynb #c60c01a5
+# %% ../nbs/22_training.ipynb #4483108c
 @patch
 def validation_step(self:Training, batch, _):
     images, labels = batch
@@ -91,17 +91,20 @@ def finite(self:Training, loss: torch.Tensor, kind: str) -> torch.Tensor:
 
 @patch
 def configure_optimizers(self:Training):
-    adam = torch.optim.Adam(self.parameters(), self.recipe.lr, betas=(.9, .999))
-    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(adam, factor=self.recipe.decay, patience=self.recipe.plateau,
-                                                         threshold=0)
-    return dict(optimizer=adam, lr_scheduler=dict(scheduler=plateau, monitor="val_loss"))
+    optimiser = new_optimiser(self, self.recipe)
+    schedule = new_schedule(optimiser, self.recipe, self.trainer.estimated_stepping_batches)
+    when = dict(monitor="val_loss") if self.recipe.schedule == "plateau" else dict(interval="step")
+    return dict(optimizer=optimiser, lr_scheduler=dict(scheduler=schedule, **when))
 
-# %% ../nbs/22_training.ipynb #57591e84
+# %% ../nbs/22_training.ipynb #a043a176
 @patch
-def on_train_epoch_end(self:Training): self.lr_schedulers().step(self.trainer.callback_metrics["val_loss"])
+def on_train_epoch_end(self:Training):
+    if self.recipe.schedule == "plateau": self.lr_schedulers().step(self.trainer.callback_metrics["val_loss"])
 
 @patch
-def lr_scheduler_step(self:Training, scheduler, metric): "Nothing: `on_train_epoch_end` has done it."
+def lr_scheduler_step(self:Training, scheduler, metric):
+    "Nothing at a plateau: `on_train_epoch_end` has done it."
+    if self.recipe.schedule != "plateau": scheduler.step()
 
 # %% ../nbs/22_training.ipynb #6a696958
 class Progress(Callback):
@@ -203,7 +206,7 @@ def _last(out) -> Path|None:
         (checkpoints/"last.ckpt").unlink()
     return file
 
-# %% ../nbs/22_training.ipynb #8f263153
+# %% ../nbs/22_training.ipynb #d2f5edf4
 def _fit(training, data, out, progress, devices) -> tuple[pl.Trainer, int]:
     "Train, or go on from the last epoch, and load the weights of the lowest validation loss; the trainer and their epoch."
     recipe, checkpoints = training.recipe, out/"checkpoints"
@@ -212,11 +215,12 @@ def _fit(training, data, out, progress, devices) -> tuple[pl.Trainer, int]:
     patience = EarlyStopping("val_loss", patience=recipe.stop_after, check_on_train_epoch_end=True)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     precision = conditions(recipe)["precision"]
+    average = [EMAWeightAveraging(decay=recipe.moving_average)] if recipe.moving_average else [] # first: validated is the average
     trainer = pl.Trainer(max_epochs=recipe.epochs, precision=precision, devices=devices, num_sanity_val_steps=0, logger=False,
                          deterministic=recipe.deterministic,
                          enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
                          plugins=[_Whole()],
-                         callbacks=[*([Progress()] if progress else []), Curves(out/"curves.csv"), patience, best])
+                         callbacks=[*average, *([Progress()] if progress else []), Curves(out/"curves.csv"), patience, best])
     with warnings.catch_warnings(), _interruptible():
         warnings.filterwarnings("ignore", module=r"lightning\..*")
         trainer.fit(training, data, ckpt_path=_last(out), weights_only=True)
