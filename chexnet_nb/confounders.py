@@ -100,7 +100,7 @@ def cross_fitted(
             scores[~train, i] = x[~train] @ beta - np.log(share/(1-share))
     return 1/(1+np.exp(-scores))
 
-# %% ../nbs/30_confounders.ipynb #1c411636
+# %% ../nbs/30_confounders.ipynb #bc7620bd
 def metadata_scores(
     labels: np.ndarray, # 0/1, shape (images, findings)
     known: pd.DataFrame, # As `strata.metadata` gives it
@@ -120,13 +120,16 @@ def floor_table(
     findings: Sequence[str], # Their names
     *,
     scored: np.ndarray|None=None, # 0/1, images that count; the others only teach. None for all
+    together: pd.DataFrame|None=None, # Scores of all variables as `metadata_scores` gives them; None to compute them
     seed: int=0, # Of the folds
 ) -> pd.DataFrame: # variables, finding, images, positives, auroc, low, high; a row `mean` for each set of variables
     "AUROC of each variable alone, and of all of them, for each label."
     sets = {"all": list(known), **({v: [v] for v in known} if known.shape[1] > 1 else {})}
     at, tables = np.arange(len(labels)) if scored is None else np.flatnonzero(scored), []
     for name, columns in sets.items():
-        scores = metadata_scores(labels, known[columns], groups, findings, seed=seed).iloc[at].reset_index(drop=True)
+        scores = together if name == "all" else None
+        if scores is None: scores = metadata_scores(labels, known[columns], groups, findings, seed=seed)
+        scores = scores.iloc[at].reset_index(drop=True)
         tables.append(auroc_table(labels[at], scores, np.asarray(groups)[at]).assign(variables=name))
     table = pd.concat([t.astype({"positives": "Int64"}) for t in tables], ignore_index=True)
     return table[["variables", "finding", "images", "positives", "auroc", "low", "high"]]
