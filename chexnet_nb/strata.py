@@ -12,19 +12,18 @@ import numpy as np
 import pandas as pd
 from scipy import sparse, stats
 
-from .core import BadInput, name_key, some
+from .core import BadInput, find_column
 from .metrics import Statistic, auroc
 
-# %% ../nbs/28_strata.ipynb #81975114
+# %% ../nbs/28_strata.ipynb #5b3e935e
 VARIABLES = {"view": ("View Position",), "sex": ("Patient Gender",), "age": ("Patient Age",), "follow-up": ("Follow-up #",),
              "size": ("Width", "Height")}
 
 def _column(table, name, source):
-    "A column in any spelling; raises `BadInput` with what there is."
-    for c in table.columns:
-        if name_key(c) == name_key(name): return table[c].to_numpy()
-    raise BadInput(f"{source}: no column {name!r}; found {some(table.columns, 30)}; leave it out of the variables, "
-                   f"or name a label table that has it; variables are {', '.join(VARIABLES)} or columns of the table")
+    "The values of a column; raises `BadInput` with what there is."
+    advice = ("leave it out of the variables, or name a label table that has it; variables are "
+              f"{', '.join(VARIABLES)} or columns of the table")
+    return table[find_column(table, [name], source, called=repr(name), advice=advice)].to_numpy()
 
 def metadata(
     table: pd.DataFrame, # Label table of the images, in order, such as rows of `read_labels()`
