@@ -191,7 +191,7 @@ def pneumoniamnist(
     made = write_pneumoniamnist(out, npz)
     print(f"PneumoniaMNIST, {len(list(made.rglob('*.png'))):,} images of 28 px, in {made}")
 
-# %% ../nbs/27_cli.ipynb #0c56160c
+# %% ../nbs/27_cli.ipynb #b7200722
 def train(
     data, # Folder of radiographs
     *,
@@ -203,20 +203,25 @@ def train(
     on_bad:str="stop", # With files that do not decode: "stop", or "skip" them
     labels=None, # Label table; by default DATA's, else the packaged one
     cache=None, # Cache folder
-    devices:int=1, # GPUs or processes
+    checkpoint_every:int=None, # Steps after which a checkpoint is written; by default at the end of each epoch alone
+    devices:int=None, # GPUs or processes of this machine; by default as many as torchrun or SLURM started, or 1
+    nodes:int=None, # Machines; by default as many as torchrun or SLURM started, or 1
     **settings, # Of `Recipe`
 ):
     "Train the paper's network by the paper's recipe; what departs from it is recorded in the run folder."
     from chexnet_nb.recipe import new_recipe
     recipe = new_recipe(task=task, **settings)
     from chexnet_nb.dataset import open_study
+    from chexnet_nb.devices import in_turn, launched, leads
     from chexnet_nb.run import Run
     from chexnet_nb.training import train as train_study
-    in_range("devices", devices, 1, 1024)
-    Run(out).refuse_finished()
-    study = open_study(data, recipe.size, split=split, lists=lists, absent=absent, on_bad=on_bad, labels=labels, cache=cache,
-                       seed=recipe.seed)
-    trained = Run(train_study(study, out, recipe, devices=devices))
+    many = {k: in_range(k, n if n is not None else given, 1, 1024) for (k, n), given in
+            zip(dict(devices=devices, nodes=nodes).items(), launched())}
+    if leads(): Run(out).refuse_finished()
+    study = in_turn(lambda: open_study(data, recipe.size, split=split, lists=lists, absent=absent, on_bad=on_bad, labels=labels,
+                                       cache=cache, seed=recipe.seed, progress=leads()))
+    trained = Run(train_study(study, out, recipe, checkpoint_every=checkpoint_every, progress=leads(), **many))
+    if not leads(): return
     kept = trained.curves.set_index("epoch").loc[trained.about["best_epoch"]]
     said = f"validation loss {kept['val_loss']:.4f} in epoch {trained.about['best_epoch']} of {len(trained.curves)}"
     print(f"{said}; run in {trained.folder}" + (f"; {trained.caution}" if trained.caution else ""))
