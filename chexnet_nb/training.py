@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Training', 'Progress', 'Curves', 'best_precision', 'versions', 'conditions', 'train']
 
-# %% ../nbs/22_training.ipynb #b0cdd3f4
+# %% ../nbs/22_training.ipynb #cf6d96c9
 import builtins
 import json
 import logging
@@ -28,26 +28,28 @@ import numpy as np
 import pandas as pd
 import torch
 from fastcore.basics import patch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, LearningRateMonitor
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
+from .augment import augment
 from .cache import Cache
 from .checkpoints import Best, EverySteps, WholeFiles, last_checkpoint
 from .core import BadInput, atomic_path, fingerprint, in_range, kept_on_error, only_one, some
-from .dataset import ChestData, Study, random_flip, random_shift
+from .dataset import ChestData, Study
 from .devices import gathered, leads, place
 from .inference import predict
 from .losses import recipe_loss
 from .model import new_model
 from .network import Network, best_device
+from .optimiser import new_optimiser, new_schedule
 from .predictions import operating_points
 from .progress import tqdm
 from .recipe import TASKS, Recipe
 from .run import Run
 from .splits import FOLDS, split_summary
 
-# %% ../nbs/22_training.ipynb #e897b054
+# %% ../nbs/22_training.ipynb #6bd2b619
 class Training(pl.LightningModule):
     "The loss, the optimiser and its schedule around a `Network`."
     def __init__(self,
@@ -70,9 +72,7 @@ class Training(pl.LightningModule):
 
     def training_step(self, batch, i):
         images, labels = batch
-        if self.recipe.flip: images = random_flip(images, self.draws)
-        if self.recipe.shift: images = random_shift(images, self.recipe.shift, self.draws)
-        loss = self.finite(self.loss(images, labels), "training", i)
+        loss = self.finite(self.loss(augment(images, self.recipe, self.draws), labels), "training", i)
         _count(self.seen, loss, len(images))
         return loss
 
@@ -127,7 +127,7 @@ def on_load_checkpoint(self:Training, checkpoint):
     self.seen = checkpoint.get("seen", dict(_NOTHING)) # Checkpoints of earlier versions end with an epoch
     if not leads(): self.seen = dict(_NOTHING, batches=self.seen["batches"])
 
-# %% ../nbs/22_training.ipynb #e3ab970d
+# %% ../nbs/22_training.ipynb #63b312ad
 @patch
 def train(self:Training, mode: bool=True) -> Training:
     "Switch between training and evaluation; frozen batch-norm layers are never in training."
@@ -137,7 +137,7 @@ def train(self:Training, mode: bool=True) -> Training:
             if isinstance(layer, nn.modules.batchnorm._BatchNorm): layer.eval()
     return self
 
-# %% ../nbs/22_training.ipynb #0bdb9ad9
+# %% ../nbs/22_training.ipynb #6b77efea
 @patch
 def validation_step(self:Training, batch, i):
     images, labels = batch
@@ -157,20 +157,22 @@ def finite(self:Training, loss: torch.Tensor, kind: str, i: int) -> torch.Tensor
 
 @patch
 def configure_optimizers(self:Training):
-    fused = self.device.type == "cuda" # One kernel for all weights
-    adam = torch.optim.Adam(self.parameters(), self.recipe.lr, betas=(.9, .999), fused=fused)
-    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(adam, factor=self.recipe.decay, patience=self.recipe.plateau,
-                                                         threshold=0)
-    return dict(optimizer=adam, lr_scheduler=dict(scheduler=plateau, monitor="val_loss"))
+    optimiser = new_optimiser(self, self.recipe)
+    schedule = new_schedule(optimiser, self.recipe, self.trainer.estimated_stepping_batches)
+    when = dict(monitor="val_loss") if self.recipe.schedule == "plateau" else dict(interval="step")
+    return dict(optimizer=optimiser, lr_scheduler=dict(scheduler=schedule, **when))
 
-# %% ../nbs/22_training.ipynb #57591e84
+# %% ../nbs/22_training.ipynb #a043a176
 @patch
-def on_train_epoch_end(self:Training): self.lr_schedulers().step(self.trainer.callback_metrics["val_loss"])
+def on_train_epoch_end(self:Training):
+    if self.recipe.schedule == "plateau": self.lr_schedulers().step(self.trainer.callback_metrics["val_loss"])
 
 @patch
-def lr_scheduler_step(self:Training, scheduler, metric): "Nothing: `on_train_epoch_end` has done it."
+def lr_scheduler_step(self:Training, scheduler, metric):
+    "Nothing at a plateau: `on_train_epoch_end` has done it."
+    if self.recipe.schedule != "plateau": scheduler.step()
 
-# %% ../nbs/22_training.ipynb #cbd40446
+# %% ../nbs/22_training.ipynb #f482e6d9
 class Progress(Callback):
     "One bar an epoch on stderr."
     bar = None
@@ -194,7 +196,7 @@ class Progress(Callback):
     def on_exception(self, trainer, module, exception):
         if self.bar is not None: self.bar.close()
 
-# %% ../nbs/22_training.ipynb #c4db149b
+# %% ../nbs/22_training.ipynb #02e1cf29
 class Curves(Callback):
     "Writes a row an epoch to `curves.csv`: epoch, train_loss, val_loss, lr, seconds, images_per_second."
     def __init__(self, file): self.file, self.before = Path(file), 0.
@@ -238,7 +240,7 @@ def _commit() -> str:
     commit, _, top = done.stdout.strip().partition("\n")
     return commit if top and Path(top).resolve() == Path(package).resolve().parent else ""
 
-# %% ../nbs/22_training.ipynb #3157fac8
+# %% ../nbs/22_training.ipynb #0b6a4e31
 def conditions(
     recipe: Recipe, # How to train
     devices: int=1, # Processors or GPUs, of all machines
@@ -250,13 +252,15 @@ def conditions(
                 deterministic=recipe.deterministic or device.type == "cpu",
                 tf32=device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32)
 
-# %% ../nbs/22_training.ipynb #5856157a
+# %% ../nbs/22_training.ipynb #847231ee
 def _trainer(recipe, out, *, progress, devices, nodes, checkpoint_every) -> pl.Trainer:
     "Lightning's part, with what it shall do besides."
     checkpoints = out/"checkpoints"
     watched = [TensorBoardLogger(out, "tensorboard", "")] if find_spec("tensorboard") else []
-    callbacks = [Curves(out/"curves.csv"), EarlyStopping("val_loss", patience=recipe.stop_after, check_on_train_epoch_end=True),
-                 *([Progress()] if progress else []), *([LearningRateMonitor()] if watched else []),
+    average = [EMAWeightAveraging(decay=recipe.moving_average)] if recipe.moving_average else [] # First: validated is the average
+    patience = EarlyStopping("val_loss", patience=recipe.stop_after, check_on_train_epoch_end=True)
+    callbacks = [*average, *([Progress()] if progress else []), Curves(out/"curves.csv"), patience,
+                 *([LearningRateMonitor()] if watched else []),
                  *([EverySteps(checkpoint_every, checkpoints/"last.ckpt")] if checkpoint_every else []), Best(checkpoints)]
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     return pl.Trainer(max_epochs=recipe.epochs, accumulate_grad_batches=recipe.accumulate, devices=devices, num_nodes=nodes,
@@ -265,7 +269,7 @@ def _trainer(recipe, out, *, progress, devices, nodes, checkpoint_every) -> pl.T
                       use_distributed_sampler=False, plugins=[WholeFiles()], callbacks=callbacks, logger=watched,
                       enable_progress_bar=False, enable_model_summary=False)
 
-# %% ../nbs/22_training.ipynb #ebf10566
+# %% ../nbs/22_training.ipynb #90b0d1b2
 def _fit(training, data, out, **how) -> int:
     "Train, or go on from the last checkpoint, and load the weights of the lowest validation loss; their epoch."
     generators = [torch.cuda.current_device()] if best_device().type == "cuda" else []
@@ -287,7 +291,7 @@ def _interruptible():
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise e.__context__ from None
 
-# %% ../nbs/22_training.ipynb #71c2048f
+# %% ../nbs/22_training.ipynb #7faf13f1
 @contextmanager
 def _enough_memory(recipe):
     "Turn a device's or this machine's want of memory into a `BadInput` that tells a recipe that needs less."
@@ -300,7 +304,7 @@ def _enough_memory(recipe):
                        f"another run with {less or 'a smaller size'}{', which make the same step of half the memory' if less else ''}"
                        ) from e
 
-# %% ../nbs/22_training.ipynb #f06e867c
+# %% ../nbs/22_training.ipynb #000b98b3
 def train(
     study: Study, # Data made ready, at the recipe's size
     out: str|Path, # Run folder; a finished run there is refused, an unfinished one is resumed
@@ -349,7 +353,7 @@ def _check_devices(recipe, split, devices, nodes) -> None:
     if (fewest := int(split["split"].value_counts().min())) < devices*nodes:
         raise BadInput(f"{devices*nodes} devices, but a fold of {fewest} images; use fewer")
 
-# %% ../nbs/22_training.ipynb #55124213
+# %% ../nbs/22_training.ipynb #7dfc5b06
 def _record(study, recipe, data, devices) -> dict:
     "What a run is, in JSON's types."
     labels = (f"{n} {y.tolist()}" for fold in FOLDS for n, y in zip(data.names[fold], data.labels[fold]))
@@ -359,7 +363,7 @@ def _record(study, recipe, data, devices) -> dict:
                 image_fingerprint=study.cache.content(study.split["Image Index"]), conditions=conditions(recipe, devices),
                 versions=versions())
 
-# %% ../nbs/22_training.ipynb #8123998c
+# %% ../nbs/22_training.ipynb #9ead9773
 def _finish(run, model, data, epoch, progress) -> None:
     "The end of a run: the devices predict their shares, and the first one writes, with thresholds fitted on validation."
     tables = {fold: _predict_together(model, data.cache, data.names[fold], progress) for fold in ("val", "test")}

@@ -1,4 +1,4 @@
-"Each experiment runs from its notebook to its report, on a phantom so small that nothing is learned; the results say that they are synthetic."
+"Each experiment runs from its notebook to its report, on a tiny phantom; nothing is learned, and the results say what they are."
 import json
 import subprocess
 import sys
@@ -46,6 +46,16 @@ def test_chexnet14(chexnet14):
     assert again.returncode == 2 and "never overwritten" in again.stderr
 
 
+def test_chexnet14_seeds(phantom, tmp_path):
+    out = tmp_path/"seeds"
+    settings = f"data={phantom}", "architecture=densenet_28", "size=28", "epochs=1", "control_epochs=0", "n_boot=100", "seeds=2"
+    assert [row[0] for row in run(out, "chexnet14", *settings)["rows"]] == ["macro AUROC, 14 findings", "average of 2 seeds"]
+    spread = (out/"seeds"/"spread.csv").read_text().splitlines()
+    assert spread[0] == "finding,mean,sd_training,sd_patients,low,high" and (out/"seeds"/"seed-1"/"model.safetensors").exists()
+    page = (out/"index.html").read_text()
+    assert "one more run lies within" in page or "no AUROC has an interval" in page
+
+
 def test_pneumonia(phantom, tmp_path):
     assert run(tmp_path/"pneumonia", "pneumonia", f"data={phantom}", "epochs=1", "size=64", "n_boot=100")["synthetic"]
 
@@ -56,6 +66,13 @@ def test_localization(chexnet14, phantom, tmp_path):
 
 @pytest.mark.parametrize("name", ["evaluate", "compare", "radiologists"])
 def test_statistics(name, tmp_path): assert run(tmp_path/name, name, "n_boot=100")["synthetic"]
+
+
+def test_compare_several(tmp_path):
+    headline = run(tmp_path/"several", "compare", "average=True")
+    assert [row[0] for row in headline["rows"]] == ["average", "simulated, 0.85", "simulated, 0.80"]
+    text = (tmp_path/"several"/"index.html").read_text()
+    assert "They do not cover another training run" in text and "corrects for 3 pairs" in text
 
 
 def test_one_message_no_traceback(tmp_path):

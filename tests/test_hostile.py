@@ -469,7 +469,7 @@ OUTPUTS = dict(
     pneumoniamnist=lambda g, out: ("pneumoniamnist", out, "--npz", g.p),
     train=lambda g, out: ("train", g.data, "--task", "chexnet14", "--out", out, *SMALL),
     predict=lambda g, out: ("predict", g.run, g.image, "--out", out), cam=lambda g, out: ("cam", g.run, g.image, "--out", out),
-    evaluate=lambda g, out: ("evaluate", g.p, "--out", out), compare=lambda g, out: ("compare", g.p, g.p, "--out", out),
+    evaluate=lambda g, out: ("evaluate", g.p, "--out", out), compare=lambda g, out: ("compare", f"a={g.p}", g.p, "--out", out),
     radiologists=lambda g, out: ("radiologists", g.r, "--predictions", g.p, "--out", out),
     run=lambda g, out: ("run", "evaluate", "--out", out))
 

@@ -14,3 +14,12 @@ def test_both_settings_say_the_same():
     text = lambda v: " ".join(v) if isinstance(v, list) else str(v)
     toml = tomllib.loads((ROOT/"pyproject.toml").read_text(encoding="utf-8"))["tool"]["nbdev"]
     assert {k: text(v) for k, v in toml.items()} == {k: ini["DEFAULT"][k] for k in toml}
+
+
+def test_the_strong_preset_is_the_strong_recipe():
+    import yaml
+
+    from chexnet_nb.recipe import RECIPES
+    preset = yaml.safe_load((ROOT/"nbs/experiments/presets/chexnet14.strong.yaml").read_text(encoding="utf-8"))
+    said = {**preset, **preset["settings"]}
+    assert {name: said[name] for name in RECIPES["strong"]} == {name: value for name, (value, _) in RECIPES["strong"].items()}
