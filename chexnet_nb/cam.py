@@ -6,9 +6,9 @@
 __all__ = ['COLOURS', 'RELEASE_SIZE', 'THRESHOLDS', 'TOLERANCE', 'SEEN', 'MEASURES', 'SHARES', 'REFERENCES', 'NOTICE',
            'BOX_COLUMNS', 'class_activation_maps', 'image_maps', 'upscale', 'Scale', 'fit_scale', 'evidence', 'overlay',
            'colour_bar', 'map_boxes', 'find_boxes', 'boxes_on', 'overlap', 'box_mask', 'score_map', 'score_boxes',
-           'tell_apart', 'localization_table', 'run_scale', 'captioned', 'output_of', 'write_maps']
+           'tell_apart', 'localization_table', 'run_scale', 'captioned', 'said_of_maps', 'output_of', 'write_maps']
 
-# %% ../nbs/23_cam.ipynb #4f75dd82
+# %% ../nbs/23_cam.ipynb #54452c51
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import count
@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from .core import BadInput, atomic_path, kept_on_error, name_refused, only_one, own_folder, some
 from .inference import image_files_of, read_batches
 from .intervals import share_interval
-from .labels import BOX_FILE, finding_name
+from .labels import BOX_FILE, FINDINGS, finding_name
 from .metrics import Bootstrap, interval, observed, ratio
 from .network import Network
 from .predictions import write_predictions
@@ -346,7 +346,14 @@ def captioned(
     for i, (said, colour) in enumerate(last): draw.text((12, y+57+22*i), said, colour, font_size=14)
     return sheet
 
-# %% ../nbs/23_cam.ipynb #260a260e
+# %% ../nbs/23_cam.ipynb #3f2cc616
+def said_of_maps(
+    model: Network, # The network
+) -> str: # "   Grad-CAM, not exact"; nothing for exact maps
+    "What a caption says of maps that are not exact."
+    return "" if model.exact else f"   {model.maps}, not exact"
+
+# %% ../nbs/23_cam.ipynb #8c0fa73b
 def _findings_to_show(model, wanted, probabilities, points) -> list[int]:
     "Columns to draw: those asked for; else what reaches its operating point; else the most probable one."
     if wanted is not None: return [output_of(model, f) for f in wanted]
@@ -358,7 +365,8 @@ def output_of(
     finding: str, # Any spelling
 ) -> int: # Its output
     "Which output of a model is a finding; raises `BadInput` for one that it lacks."
-    name = finding_name(finding)
+    try: name = finding_name(finding, (*FINDINGS, *model.findings))
+    except BadInput: name = finding
     if name in model.findings: return model.findings.index(name)
     raise BadInput(f"the model has no output for {name}; it has {some(model.findings, 14)}")
 
@@ -376,12 +384,12 @@ def _stems(files) -> dict[str, str]: # Name -> how the names of its pictures beg
         taken.add(stems[name].lower())
     return stems
 
-# %% ../nbs/23_cam.ipynb #22c2f80b
+# %% ../nbs/23_cam.ipynb #98e420fb
 class _Drawer:
     "What the pictures of one folder have in common."
-    def __init__(self, run, out, files, scale, share, opacity):
+    def __init__(self, run, model, out, files, scale, share, opacity):
         self.out, self.top, self.share, self.opacity, self.caution = out, scale.top, share, opacity, run.caution
-        self.stems = _stems(files)
+        self.stems, self.kind = _stems(files), said_of_maps(model)
         self.points = {f: p for f, p in run.thresholds.items() if p == p}
 
     def write(self, name, file, finding, probability, heat) -> list[dict]: # The rows of its boxes
@@ -391,8 +399,8 @@ class _Drawer:
         text = f"{file.name}   {finding.replace('_', ' ')} {probability:.2f}"
         if point is not None: text += f" (operating point {point:.2f})"
         shown = overlay(image, heat, self.top, opacity=self.opacity)
-        with atomic_path(self.out/f"{self.stems[name]}_{finding}.png") as part:
-            captioned(shown, text, self.top, boxes=found[:, :4], caution=self.caution).save(part)
+        with atomic_path(self.out/f"{self.stems[name]}_{finding.replace(' ', '_')}.png") as part:
+            captioned(shown, text + self.kind, self.top, boxes=found[:, :4], caution=self.caution).save(part)
         return [dict(zip(BOX_COLUMNS, (name, finding, probability, .5 if point is None else point, *box))) for box in found]
 
 # %% ../nbs/23_cam.ipynb #b1bfacfe
@@ -412,7 +420,7 @@ def _write_tables(out, probabilities, boxes, run) -> None:
         pd.DataFrame(boxes, columns=BOX_COLUMNS).to_csv(part, index=False, float_format="%.6g")
     write_predictions(pd.DataFrame(probabilities), out/"probabilities.csv", trained_on=run.trained_on)
 
-# %% ../nbs/23_cam.ipynb #a0f9f416
+# %% ../nbs/23_cam.ipynb #c1178bc7
 def write_maps(
     run: str|Path, # Run folder, or any with a checkpoint; its `thresholds.json` gives the operating points, 0.5 without
     images: str|Path|Iterable[str|Path], # Files and folders of radiographs
@@ -430,7 +438,7 @@ def write_maps(
     with only_one(own_folder(out), "drawing maps into"), kept_on_error(out):
         if (out/"probabilities.csv").exists(): raise BadInput(f"{out} holds results already; name another folder")
         scale = run_scale(run, model, _squares(files, model.size))
-        return _draw(run, model, files, _Drawer(run, out, files, scale, share, opacity), scale, findings, batch)
+        return _draw(run, model, files, _Drawer(run, model, out, files, scale, share, opacity), scale, findings, batch)
 
 def _draw(run, model, files, drawer, scale, findings, batch):
     "Draw and write; returns what could not be read."

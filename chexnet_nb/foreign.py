@@ -194,7 +194,7 @@ def pickled_weights(
     if not state: raise BadInput(f"{file} holds no model and no named tensors; name a file of weights")
     return state
 
-# %% ../nbs/17c_foreign.ipynb #3133ac22
+# %% ../nbs/17c_foreign.ipynb #edcb836c
 _WRAPS = ("module", "densenet121", "densenet169", "densenet201", "model", "network", "net")
 
 def modern_names(
@@ -203,9 +203,10 @@ def modern_names(
     "A state dict under torchvision's present names, without what reproductions wrap around every one of them."
     while wrap := next((w for w in _WRAPS if state and all(k.startswith(f"{w}.") for k in state)), None):
         state = {k.removeprefix(f"{wrap}."): v for k, v in state.items()}
+    listed = {k.split(".")[1] for k in state if k.startswith(("classifier.", "fc."))} == {"0"} # One layer, and a sigmoid
     def name(key):
         key = re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])", r"\1\2", key)
-        return re.sub(r"^(classifier|fc)\.0\.", r"\1.", key)
+        return re.sub(r"^(classifier|fc)\.0\.", r"\1.", key) if listed else key
     return {name(k): v for k, v in state.items()}
 
 # %% ../nbs/17c_foreign.ipynb #9bae48cc
