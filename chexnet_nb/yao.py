@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MOST', 'order_of', 'Yao', 'build', 'lstm_step']
 
-# %% ../nbs/18g_yao.ipynb #c995a722
+# %% ../nbs/18g_yao.ipynb #5e1998e1
 from collections.abc import Sequence
 
 import torch
@@ -14,11 +14,11 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models import DenseNet
 
-from .core import BadInput
+from .core import BadInput, some
 from .labels import finding_name
 from .network import Network
 
-# %% ../nbs/18g_yao.ipynb #b9ea9de2
+# %% ../nbs/18g_yao.ipynb #9179c4f8
 def order_of(
     findings: Sequence[str], # Of a network
     first: str="", # Findings that come first, joined by "+", of any spelling; empty for none
@@ -26,10 +26,10 @@ def order_of(
     "An order of the findings; raises `BadInput` for one that the network lacks, or that is named twice."
     named = [finding_name(f) for f in first.split("+") if f]
     odd = [f for f in named if f not in findings or named.count(f) > 1]
-    if odd: raise BadInput(f"order names {', '.join(dict.fromkeys(odd))}; allowed: each of {', '.join(findings)} once, joined by +")
+    if odd: raise BadInput(f"order names {some(dict.fromkeys(odd))}; allowed: each of {', '.join(findings)} once, joined by +")
     return [findings.index(f) for f in [*named, *(f for f in findings if f not in named)]]
 
-# %% ../nbs/18g_yao.ipynb #c6aa865d
+# %% ../nbs/18g_yao.ipynb #b01796c0
 MOST = 16 # Findings: their marginals are sums over 2 to that power
 
 class Yao(Network):
@@ -48,7 +48,7 @@ class Yao(Network):
         self.order = order_of(self.findings, order)
         self.features = DenseNet(num_classes=1, **encoder).features
         self.start = nn.Linear(self.features.norm5.num_features, 2*width)
-        self.words = nn.Embedding(2*n+1, 4*width) # Absent and present for the n findings as they are predicted, then: nothing yet
+        self.words = nn.Embedding(2*n+1, 4*width) # Absent and present for each finding in order, then: nothing yet
         self.recurrent = nn.Linear(width, 4*width, bias=False)
         self.outputs = nn.Linear(width, n)
         for weight in (self.words.weight, self.recurrent.weight): nn.init.uniform_(weight, -width**-.5, width**-.5)
