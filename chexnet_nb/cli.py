@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EXAMPLES', 'FORMATS', 'BASH', 'COMMANDS', 'command_parser', 'call', 'phantom', 'prepare', 'download', 'verify',
-           'pneumoniamnist', 'train', 'predict', 'import_', 'cam', 'evaluate', 'compare', 'radiologists', 'run',
-           'experiments', 'index', 'doctor', 'help_', 'completion', 'usage', 'main', 'Ended']
+           'pneumoniamnist', 'train', 'predict', 'export', 'import_', 'cam', 'evaluate', 'compare', 'radiologists',
+           'run', 'experiments', 'index', 'doctor', 'help_', 'completion', 'usage', 'main', 'Ended']
 
 # %% ../nbs/27_cli.ipynb #db949cbd
 import inspect
@@ -23,7 +23,7 @@ from fastcore.docments import docments
 from . import __version__
 from .core import BadInput, check_place, in_range, name_refused, new_folder, own_folder
 
-# %% ../nbs/27_cli.ipynb #77966a73
+# %% ../nbs/27_cli.ipynb #ad866921
 def _add(parser, p, about):
     "Add a parameter of a function to its parser."
     silent = p.default in (p.empty, None, "") or p.kind is p.VAR_POSITIONAL or p.annotation is list
@@ -43,9 +43,11 @@ def _add(parser, p, about):
 
 def _choices():
     "Option -> the names it takes; a wrong one is refused by whoever reads it, with the list."
-    from chexnet_nb.recipe import CHOICES, RECIPES
+    from chexnet_nb.recipe import CHOICES, FAMILIES, RECIPES
     from chexnet_nb.splits import SPLITS
-    return {**CHOICES, "recipe": RECIPES, "split": SPLITS, "on_bad": ("stop", "skip"), "absent": ("stop", "skip")}
+    return {**CHOICES, "architecture": [*CHOICES["architecture"], *(f"{f}:NAME" for f in FAMILIES)], "recipe": RECIPES,
+            "split": SPLITS, "on_bad": ("stop", "skip"), "absent": ("stop", "skip"), "average": ("none", "flip", "ten-crop"),
+            "engine": ("torch", "onnx")}
 
 def _add_settings(parser):
     "The settings of a `Recipe`, for a command that takes them as `**settings`: those that are given, but for its own ones."
@@ -77,7 +79,7 @@ class _Layout(HelpFormatter):
 
 def _name(command): return command.__name__.rstrip("_").replace("_", "-")
 
-# %% ../nbs/27_cli.ipynb #60b370b9
+# %% ../nbs/27_cli.ipynb #3c4cf923
 EXAMPLES = dict(
     phantom="chexnet phantom data/phantom --patients 120",
     download="chexnet download data/nih --archives 1-3",
@@ -90,7 +92,9 @@ EXAMPLES = dict(
     **{"import": """chexnet import densenet121-res224-nih --out runs/xrv            # fetched by name
   chexnet import model.pth.tar --out runs/arnoweng                # a file
   chexnet import timm:convnext_tiny --out runs/start              # a backbone, its last layer random"""},
-    predict="chexnet predict runs/first film.png folder/of/films --out predictions.csv",
+    export="chexnet export runs/first --out model.onnx",
+    predict="""chexnet predict runs/first film.png folder/of/films --out predictions.csv
+  chexnet predict runs/first films --out averaged.csv --average flip --engine onnx""",
     cam="chexnet cam runs/first film.png --out maps --findings Effusion,Mass",
     evaluate="chexnet evaluate predictions.csv --out reports/mine",
     compare="""chexnet compare first.csv second.csv --out reports/difference
@@ -248,7 +252,7 @@ def train(
     said = f"validation loss {kept['val_loss']:.4f} in epoch {trained.about['best_epoch']} of {len(trained.curves)}"
     print(f"{said}; run in {trained.folder}" + (f"; {trained.caution}" if trained.caution else ""))
 
-# %% ../nbs/27_cli.ipynb #ac015a7f
+# %% ../nbs/27_cli.ipynb #40e1a0b7
 def _told(run) -> str:
     "The last line of an answer."
     from chexnet_nb.run import Run
@@ -259,17 +263,30 @@ def predict(
     run, # Run folder, any folder with a checkpoint, or a folder of several seeds for their average
     *image, # Radiographs (PNG, JPEG, DICOM), or folders of them
     out, # Predictions table to write
+    average:str="none", # Mean over views of an image: none, flip, or ten-crop as the older reproductions report it
+    engine:str="torch", # What computes: torch, or onnx for ONNX Runtime on the CPU
 ):
     "The probability of each finding on single radiographs; research only, not for diagnosis."
     from chexnet_nb.predictions import new_table, write_predictions
     new_table(out)
     from chexnet_nb.members import member_folders, predict_members
     from chexnet_nb.run import Run
-    table, refused = predict_members(run, image)
+    table, refused = predict_members(run, image, average=average, engine=engine)
     one = next(iter(member_folders(run)), run)
     write_predictions(table, out, trained_on=Run(one).trained_on)
     print(f"{len(table):,} images in {out}; {_told(one)}")
     name_refused(refused)
+
+def export(
+    run, # Run folder, or any folder with a checkpoint
+    *,
+    out, # ONNX file to write
+):
+    "Write a network as an ONNX file, from bytes at its size to probabilities."
+    from chexnet_nb.core import check_place
+    check_place(out)
+    from chexnet_nb.export import export_onnx
+    print(f"{export_onnx(run, out)}: uint8 images (batch, size, size) in, probabilities out; {_told(run)}")
 
 def import_(
     what, # A file of weights, a name of public ones (see `chexnet help import`), timm:NAME or torchvision:NAME
@@ -461,8 +478,8 @@ def completion(
     if shell == "zsh": print("autoload -U +X compinit && compinit\nautoload -U +X bashcompinit && bashcompinit")
     print(BASH.format(cases=cases, commands=" ".join(COMMANDS), experiments=" ".join(find_experiments())))
 
-# %% ../nbs/27_cli.ipynb #53e8947b
-COMMANDS = {_name(c): c for c in (phantom, download, prepare, verify, pneumoniamnist, train, import_, predict, cam, evaluate,
+# %% ../nbs/27_cli.ipynb #39109036
+COMMANDS = {_name(c): c for c in (phantom, download, prepare, verify, pneumoniamnist, train, import_, export, predict, cam, evaluate,
                                   compare, radiologists, run, experiments, index, doctor, completion, help_)}
 
 def usage() -> str:

@@ -110,16 +110,17 @@ def members_text(
             f"{row.sd_patients:.4f} by patients; one more run lies within ({row.low:.3f}, {row.high:.3f}) on all patients like "
             f"these; average of their predictions {means['average']:.3f}.")
 
-# %% ../nbs/22b_members.ipynb #6b51fe12
+# %% ../nbs/22b_members.ipynb #2f77ba82
 def predict_members(
     run: str|Path, # Folder of several seeds, a run folder, or any folder with a checkpoint
     images: str|Path|Iterable[str|Path], # Files and folders
     *,
     batch_size: int=BATCH, # Images a forward pass
     progress: bool=True, # A bar on stderr, for each run
+    **how, # `average` and `engine`, as `predict_files` takes them
 ) -> tuple[pd.DataFrame, dict[str, str]]: # As `predict_files` gives them
     "As `predict_files`; of several seeds the mean of the log odds. Raises `BadInput` also where one of them is unfinished."
-    runs, options = member_folders(run), dict(batch_size=batch_size, progress=progress)
+    runs, options = member_folders(run), dict(batch_size=batch_size, progress=progress, **how)
     if not runs: return predict_files(run, images, **options)
     if not (Path(run)/MADE[-1]).is_file(): raise BadInput(f"{run}: not every seed is finished; repeat the command that trains them")
     found = {r.name: predict_files(r, images, **options) for r in runs}
