@@ -208,7 +208,7 @@ def pneumoniamnist(
     made = write_pneumoniamnist(out, npz)
     print(f"PneumoniaMNIST, {len(list(made.rglob('*.png'))):,} images of 28 px, in {made}")
 
-# %% ../nbs/27_cli.ipynb #3c906852
+# %% ../nbs/27_cli.ipynb #88571a8b
 def train(
     data, # Folder of radiographs
     *,
@@ -220,7 +220,9 @@ def train(
     on_bad:str="stop", # With files that do not decode: "stop", or "skip" them
     labels=None, # Label table; by default DATA's, else the packaged one
     cache=None, # Cache folder
-    devices:int=1, # GPUs or processes
+    checkpoint_every:int=None, # Steps after which a checkpoint is written; by default at the end of each epoch alone
+    devices:int=None, # GPUs or processes of this machine; by default as many as torchrun or SLURM started, or 1
+    nodes:int=None, # Machines; by default as many as torchrun or SLURM started, or 1
     recipe:str="paper", # Whose values stand where none is given: "paper", or "strong" for what has come since 2017
     seeds:int=1, # Runs, from the recipe's seed on, each into OUT/seed-N; more than one: both spreads, their average as one table
     **settings, # Of `Recipe`
@@ -229,23 +231,28 @@ def train(
     from chexnet_nb.recipe import new_recipe
     recipe = new_recipe(recipe, task=task, **settings)
     from chexnet_nb.dataset import open_study
+    from chexnet_nb.devices import in_turn, launched, leads
     from chexnet_nb.members import members_text, plan_members, train_members, write_members
     from chexnet_nb.run import Run
     from chexnet_nb.training import train as train_study
-    in_range("devices", devices, 1, 1024)
-    if in_range("seeds", seeds, 1, 100) == 1: Run(out).refuse_finished()
-    else: plan_members(out, recipe, seeds)
-    study = open_study(data, recipe.size, split=split, lists=lists, absent=absent, on_bad=on_bad, labels=labels, cache=cache,
-                       seed=recipe.seed)
+    devices, nodes = (given if asked is None else asked for asked, given in zip((devices, nodes), launched()))
+    if in_range("devices", devices, 1, 1024)*in_range("nodes", nodes, 1, 1024) > 1 and seeds > 1:
+        raise BadInput(f"{seeds} seeds on {devices*nodes} devices; train each by a command of its own, with --seed")
+    if in_range("seeds", seeds, 1, 100) > 1: plan_members(out, recipe, seeds)
+    elif leads(): Run(out).refuse_finished()
+    study = in_turn(lambda: open_study(data, recipe.size, split=split, lists=lists, absent=absent, on_bad=on_bad, labels=labels,
+                                       cache=cache, seed=recipe.seed, progress=leads()))
     if seeds > 1:
-        runs = train_members(study, out, recipe, seeds=seeds, devices=devices)
+        runs = train_members(study, out, recipe, seeds=seeds, checkpoint_every=checkpoint_every)
         return print(f"{members_text(*write_members(out, runs, study.table))} Runs, average and spreads in {out}")
-    trained = Run(train_study(study, out, recipe, devices=devices))
+    trained = Run(train_study(study, out, recipe, checkpoint_every=checkpoint_every, devices=devices, nodes=nodes,
+                              progress=leads()))
+    if not leads(): return
     kept = trained.curves.set_index("epoch").loc[trained.about["best_epoch"]]
     said = f"validation loss {kept['val_loss']:.4f} in epoch {trained.about['best_epoch']} of {len(trained.curves)}"
     print(f"{said}; run in {trained.folder}" + (f"; {trained.caution}" if trained.caution else ""))
 
-# %% ../nbs/27_cli.ipynb #40e1a0b7
+# %% ../nbs/27_cli.ipynb #4b18b9bb
 def _told(run) -> str:
     "The last line of an answer."
     from chexnet_nb.run import Run
@@ -256,7 +263,7 @@ def predict(
     run, # Run folder, any folder with a checkpoint, or a folder of several seeds for their average
     *image, # Radiographs (PNG, JPEG, DICOM), or folders of them
     out, # Predictions table to write
-    average:str="none", # Mean over views of an image: none, flip, or ten-crop as the older reproductions report it
+    average:str=None, # Mean over views of an image: none, flip, or ten-crop as older reproductions have it; by default the run's
     engine:str="torch", # What computes: torch, or onnx for ONNX Runtime on the CPU
 ):
     "The probability of each finding on single radiographs; research only, not for diagnosis."

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Study', 'open_study', 'Radiographs', 'ChestData', 'shuffle_labels', 'fold_counts', 'plot_examples', 'plot_ranks']
 
-# %% ../nbs/21_dataset.ipynb #f560094c
+# %% ../nbs/21_dataset.ipynb #00d0e711
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +15,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-import torch.distributed as dist
 from fastcore.basics import patch
 from matplotlib.figure import Figure
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset
 
 from .cache import Cache
 from .core import BadInput, some
+from .devices import Share
 from .figures import GREY, ORANGE
 from .labels import FINDINGS, label_matrix, read_labels
 from .recipe import Recipe
@@ -67,7 +67,7 @@ def open_study(
     here = table[table["Image Index"].isin(prepared.names)].reset_index(drop=True)
     return Study(Path(data), prepared, here, chosen, source, labels_used(table, NIH if labels else source))
 
-# %% ../nbs/21_dataset.ipynb #9d1aff7f
+# %% ../nbs/21_dataset.ipynb #7d5f481c
 class Radiographs(Dataset):
     "uint8 images of a cache with their 0/1 labels; torch's loader takes whole batches from it at once."
     def __init__(self,
@@ -77,7 +77,8 @@ class Radiographs(Dataset):
     ):
         if len(names) != len(labels):
             raise BadInput(f"{len(names)} images but {len(labels)} rows of labels; give a row an image")
-        self.cache, self.rows, self.labels = cache, cache.rows(names), torch.from_numpy(np.asarray(labels, np.float32))
+        self.cache, self.names, self.rows = cache, list(names), cache.rows(names)
+        self.labels = torch.from_numpy(np.asarray(labels, np.float32))
 
     def __len__(self): return len(self.rows)
 
@@ -115,7 +116,7 @@ class ChestData(pl.LightningDataModule):
             raise BadInput(f"no labels for {some(unknown)}; pass their label table")
         self.labels = {fold: label_matrix(rows.loc[names], findings) for fold, names in self.names.items()}
 
-# %% ../nbs/21_dataset.ipynb #6f578679
+# %% ../nbs/21_dataset.ipynb #dc464b88
 @patch
 def loader(self:ChestData,
     fold: str, # "train", "val" or "test"
@@ -124,15 +125,19 @@ def loader(self:ChestData,
 ) -> DataLoader: # Of (uint8 images, float labels) batches
     "A loader over one fold."
     data = Radiographs(self.cache, self.names[fold], self.labels[fold])
-    several = dist.is_available() and dist.is_initialized()
-    share = dict(num_replicas=dist.get_world_size(), rank=dist.get_rank()) if several else dict(num_replicas=1, rank=0)
-    sampler = DistributedSampler(data, shuffle=True, seed=self.seed, **share) if shuffle else None
+    sampler = Share(len(data), shuffle=shuffle, seed=self.seed)
     size, workers = self.batch_size if shuffle else 4*self.batch_size, self.num_workers
     return DataLoader(data, size, sampler=sampler, collate_fn=_as_is, num_workers=workers, persistent_workers=workers > 0,
                       pin_memory=torch.cuda.is_available())
 
 @patch
-def train_dataloader(self:ChestData) -> DataLoader: return self.loader("train", shuffle=True)
+def train_dataloader(self:ChestData) -> DataLoader:
+    "The loader of training, behind what a resumed run has seen of its epoch."
+    loader = self.loader("train", shuffle=True)
+    if self.trainer:
+        seen = self.trainer.lightning_module.seen["batches"]
+        loader.sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed, skip=seen*self.batch_size)
+    return loader
 
 @patch
 def val_dataloader(self:ChestData) -> DataLoader: return self.loader("val")

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['summed_bce', 'weighted_bce', 'correct_prevalence', 'batch_weighted_bce', 'recipe_loss']
 
-# %% ../nbs/18b_losses.ipynb #6c72f532
+# %% ../nbs/18b_losses.ipynb #72840bbb
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from .recipe import Recipe
+from .recipe import Recipe, find_architecture
 
 # %% ../nbs/18b_losses.ipynb #a58dc590
 def summed_bce(
@@ -52,16 +52,17 @@ def batch_weighted_bce(
     weights = torch.where(labels > 0, labels.numel()/ones, labels.numel()/(labels.numel()-ones))
     return F.binary_cross_entropy_with_logits(logits, labels, weights, reduction="none").sum(1).mean()
 
-# %% ../nbs/18b_losses.ipynb #98355524
+# %% ../nbs/18b_losses.ipynb #33fa224c
 def recipe_loss(
-    recipe: Recipe, # Its `loss` and `task`
+    recipe: Recipe, # Its `loss`, `task` and `architecture`
     logits: torch.Tensor, # shape (batch, findings)
     labels: torch.Tensor, # 0/1, float, shape (batch, findings)
     *,
     positives: torch.Tensor|int, # Positive training images, a number or shape (findings,)
     negatives: torch.Tensor|int, # Negative ones
 ) -> torch.Tensor: # Scalar
-    "The loss that a recipe names; `paper`: summed for the 14 findings, weighted for pneumonia."
-    name = recipe.loss if recipe.loss != "paper" else "weighted" if recipe.task == "pneumonia" else "summed"
+    "The loss that a recipe names; `paper`: the network's own, CheXNet's summed for the 14 findings and weighted for pneumonia."
+    own = find_architecture(recipe.architecture).loss or ("weighted" if recipe.task == "pneumonia" else "summed")
+    name = own if recipe.loss == "paper" else recipe.loss
     if name == "summed": return summed_bce(logits, labels)
     return weighted_bce(logits, labels, positives, negatives) if name == "weighted" else batch_weighted_bce(logits, labels)

@@ -54,7 +54,7 @@ def plan_members(
         raise BadInput(f"{out} holds {seeds} finished runs, which are never overwritten; ask for more seeds, or name another folder")
     return plan
 
-# %% ../nbs/22b_members.ipynb #85007aaa
+# %% ../nbs/22b_members.ipynb #e4567d60
 def train_members(
     study: Study, # Data made ready, at the recipe's size; the split is the same for all
     out: str|Path, # Folder of the runs
@@ -62,6 +62,7 @@ def train_members(
     *,
     seeds: int=3, # How many runs
     reuse: bool=False, # Take runs that are all finished as they are, instead of refusing
+    checkpoint_every: int|None=None, # As in `train`
     devices: int=1, # As in `train`
     progress: bool=True, # Bars on stderr
 ) -> list[Path]: # Run folders, by seed
@@ -69,7 +70,7 @@ def train_members(
     plan = plan_members(out, recipe, seeds, reuse=reuse)
     for i, (folder, each) in enumerate(plan.items()):
         if progress: print(f"run {i+1} of {seeds}: seed {each.seed}", file=sys.stderr)
-        train(study, folder, each, reuse=True, progress=progress, devices=devices)
+        train(study, folder, each, reuse=True, progress=progress, checkpoint_every=checkpoint_every, devices=devices)
     return list(plan)
 
 # %% ../nbs/22b_members.ipynb #01c17f09

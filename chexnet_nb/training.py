@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['Training', 'Progress', 'Curves', 'best_precision', 'versions', 'conditions', 'train']
 
-# %% ../nbs/22_training.ipynb #1e612585
+# %% ../nbs/22_training.ipynb #cf6d96c9
+import builtins
 import json
 import logging
-import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from importlib.metadata import version
 from importlib.util import find_spec
-from io import BytesIO
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -28,13 +28,16 @@ import numpy as np
 import pandas as pd
 import torch
 from fastcore.basics import patch
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, LearningRateMonitor
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import nn
 
-from .core import BadInput, atomic_path, fingerprint, in_range, kept_on_error, only_one
 from .augment import augment
+from .cache import Cache
+from .checkpoints import Best, EverySteps, WholeFiles, last_checkpoint
+from .core import BadInput, atomic_path, fingerprint, in_range, kept_on_error, only_one, some
 from .dataset import ChestData, Study
+from .devices import gathered, leads, place
 from .inference import predict
 from .losses import recipe_loss
 from .model import new_model
@@ -46,7 +49,7 @@ from .recipe import TASKS, Recipe
 from .run import Run
 from .splits import FOLDS, split_summary
 
-# %% ../nbs/22_training.ipynb #49ed70c1
+# %% ../nbs/22_training.ipynb #6bd2b619
 class Training(pl.LightningModule):
     "The loss, the optimiser and its schedule around a `Network`."
     def __init__(self,
@@ -56,38 +59,101 @@ class Training(pl.LightningModule):
         negatives: torch.Tensor|int=0, # Negative ones
     ):
         super().__init__()
-        self.model, self.recipe = model, recipe
+        self.model, self.recipe, self.seen, self.validated = model, recipe, dict(_NOTHING), dict(_NOTHING)
+        self.taught = torch.compile(model.taught) if recipe.compile else model.taught
         for name, counts in dict(positives=positives, negatives=negatives).items(): # go to the device with the network
             self.register_buffer(name, torch.as_tensor(counts, dtype=torch.float32), persistent=False)
 
     def loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         "The recipe's loss on a batch of uint8 images."
-        logits = self.model.taught(self.model.to_input(images), labels)
+        taught = self.taught if self.training else self.model.taught
+        logits = taught(self.model.to_input(images), labels)
         return recipe_loss(self.recipe, logits, labels, positives=self.positives, negatives=self.negatives)
 
-    def on_train_epoch_start(self):
-        self.draws = torch.Generator().manual_seed(self.recipe.seed*100_000 + self.current_epoch)
-
-    def training_step(self, batch, _):
+    def training_step(self, batch, i):
         images, labels = batch
-        loss = self.finite(self.loss(augment(images, self.recipe, self.draws), labels), "training")
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
+        loss = self.finite(self.loss(augment(images, self.recipe, self.draws), labels), "training", i)
+        _count(self.seen, loss, len(images))
         return loss
 
-# %% ../nbs/22_training.ipynb #4483108c
+# %% ../nbs/22_training.ipynb #7af1aab6
 @patch
-def validation_step(self:Training, batch, _):
-    images, labels = batch
-    with torch.autocast(self.device.type, enabled=False): loss = self.finite(self.loss(images, labels), "validation")
-    self.log("val_loss", loss, batch_size=len(images), sync_dist=True)
+def on_train_batch_start(self:Training, batch, i):
+    "The generator of a batch's flips and shifts, and torch's own, which `train` puts back at the end."
+    key = np.random.SeedSequence([self.recipe.seed, self.current_epoch, i, self.global_rank])
+    drawn = int(key.generate_state(1, np.uint64)[0] >> 1)
+    self.draws = torch.Generator().manual_seed(drawn)
+    torch.manual_seed(drawn)
+
+# %% ../nbs/22_training.ipynb #c3fe1547
+_NOTHING = dict(batches=0, images=0, loss=0.) # What an epoch has seen at its start
+
+def _count(seen, loss, images) -> None:
+    "Add a batch to what this device has seen; the loss in float64."
+    for k, more in dict(batches=1, images=images, loss=loss.item()*images).items(): seen[k] += more
+
+def _of_all(seen) -> dict:
+    "The same with images and losses of all devices; each must call this."
+    parts = gathered(seen)
+    return dict(seen, **{k: sum(p[k] for p in parts) for k in ("images", "loss")})
 
 @patch
-def finite(self:Training, loss: torch.Tensor, kind: str) -> torch.Tensor:
+def log_mean(self:Training, name: str, seen: dict) -> None:
+    "Log the mean loss of all images."
+    seen = _of_all(seen)
+    self.log(name, seen["loss"]/seen["images"], on_step=False, on_epoch=True)
+
+@patch
+def on_train_epoch_start(self:Training): self.seen = dict(_NOTHING)
+
+@patch
+def on_train_batch_end(self:Training, outputs, batch, i):
+    if i+1 == self.trainer.num_training_batches: self.log_mean("train_loss", self.seen)
+
+@patch
+def on_validation_epoch_start(self:Training): self.validated = dict(_NOTHING)
+
+@patch
+def on_validation_epoch_end(self:Training): self.log_mean("val_loss", self.validated)
+
+# %% ../nbs/22_training.ipynb #700903da
+@patch
+def on_save_checkpoint(self:Training, checkpoint):
+    seen = _of_all(self.seen)
+    checkpoint["seen"] = seen if seen["batches"] < self.trainer.num_training_batches else dict(_NOTHING)
+
+@patch
+def on_load_checkpoint(self:Training, checkpoint):
+    self.seen = checkpoint.get("seen", dict(_NOTHING)) # Checkpoints of earlier versions end with an epoch
+    if not leads(): self.seen = dict(_NOTHING, batches=self.seen["batches"])
+
+# %% ../nbs/22_training.ipynb #63b312ad
+@patch
+def train(self:Training, mode: bool=True) -> Training:
+    "Switch between training and evaluation; frozen batch-norm layers are never in training."
+    nn.Module.train(self, mode)
+    if self.recipe.norm == "frozen":
+        for layer in self.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm): layer.eval()
+    return self
+
+# %% ../nbs/22_training.ipynb #6b77efea
+@patch
+def validation_step(self:Training, batch, i):
+    images, labels = batch
+    with torch.autocast(self.device.type, enabled=False): loss = self.finite(self.loss(images, labels), "validation", i)
+    _count(self.validated, loss, len(images))
+
+@patch
+def finite(self:Training, loss: torch.Tensor, kind: str, i: int) -> torch.Tensor:
     "The same loss; raises `BadInput` at once where it is none, for nothing is learnt from there on."
     if torch.isfinite(loss): return loss
     rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+    loader = self.trainer.train_dataloader if kind == "training" else self.trainer.val_dataloaders
+    images = loader.sampler.order()[i*loader.batch_size:(i+1)*loader.batch_size]
     raise BadInput(f"the {kind} loss is {loss.item()} in epoch {self.current_epoch+1}, step {self.global_step+1}, at a learning "
-                   f"rate of {rate:g}; begin another run with a lower lr")
+                   f"rate of {rate:g}, on {some((loader.dataset.names[j] for j in images), 16)}; begin another run with a lower "
+                   "lr, or look at these images")
 
 @patch
 def configure_optimizers(self:Training):
@@ -106,12 +172,15 @@ def lr_scheduler_step(self:Training, scheduler, metric):
     "Nothing at a plateau: `on_train_epoch_end` has done it."
     if self.recipe.schedule != "plateau": scheduler.step()
 
-# %% ../nbs/22_training.ipynb #6a696958
+# %% ../nbs/22_training.ipynb #f482e6d9
 class Progress(Callback):
     "One bar an epoch on stderr."
-    def on_train_epoch_start(self, trainer, module):
+    bar = None
+
+    def on_train_batch_start(self, trainer, module, batch, i):
+        if self.bar is not None: return
         epoch = f"epoch {trainer.current_epoch+1}/{trainer.max_epochs}"
-        self.bar = tqdm(total=trainer.num_training_batches, desc=epoch, file=sys.stderr, mininterval=.5,
+        self.bar = tqdm(total=trainer.num_training_batches, initial=i, desc=epoch, file=sys.stderr, mininterval=.5,
                         disable=not trainer.is_global_zero)
 
     def on_train_batch_end(self, trainer, module, outputs, batch, i):
@@ -122,15 +191,20 @@ class Progress(Callback):
         train, val = (f"{trainer.callback_metrics[k]:.4f}" for k in ("train_loss", "val_loss"))
         self.bar.set_postfix(train=train, val=val)
         self.bar.close()
+        self.bar = None
 
     def on_exception(self, trainer, module, exception):
-        if hasattr(self, "bar"): self.bar.close()
+        if self.bar is not None: self.bar.close()
 
-# %% ../nbs/22_training.ipynb #a19876bf
+# %% ../nbs/22_training.ipynb #02e1cf29
 class Curves(Callback):
     "Writes a row an epoch to `curves.csv`: epoch, train_loss, val_loss, lr, seconds, images_per_second."
-    def __init__(self, file): self.file = Path(file)
+    def __init__(self, file): self.file, self.before = Path(file), 0.
 
+    def state_dict(self): return dict(seconds=time.perf_counter()-self.start)
+    def load_state_dict(self, state): self.before = state["seconds"]
+
+    def on_train_start(self, trainer, module): self.start = time.perf_counter()-self.before # Where an epoch goes on
     def on_train_epoch_start(self, trainer, module): self.start = time.perf_counter()
 
     def on_train_epoch_end(self, trainer, module):
@@ -166,67 +240,47 @@ def _commit() -> str:
     commit, _, top = done.stdout.strip().partition("\n")
     return commit if top and Path(top).resolve() == Path(package).resolve().parent else ""
 
-# %% ../nbs/22_training.ipynb #51e17abb
+# %% ../nbs/22_training.ipynb #0b6a4e31
 def conditions(
     recipe: Recipe, # How to train
-    devices: int=1, # Processors or GPUs
+    devices: int=1, # Processors or GPUs, of all machines
 ) -> dict: # precision, devices, effective_batch, deterministic, tf32
     "How the arithmetic is really done: what `auto` became, and what the paper does not say."
     device = best_device()
     precision = best_precision(device) if recipe.precision == "auto" else recipe.precision
-    return dict(precision=precision, devices=devices, effective_batch=recipe.batch_size*devices,
+    return dict(precision=precision, devices=devices, effective_batch=recipe.batch_size*recipe.accumulate*devices,
                 deterministic=recipe.deterministic or device.type == "cpu",
                 tf32=device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32)
 
-# %% ../nbs/22_training.ipynb #51393814
-class _Whole(TorchCheckpointIO):
-    "Writes a checkpoint beside its place and renames it: one that is there is whole."
-    def save_checkpoint(self, checkpoint, path, storage_options=None):
-        buffer = BytesIO()
-        torch.save(checkpoint, buffer)
-        with atomic_path(path) as part, open(part, "wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-
-def _last(out) -> Path|None:
-    "The checkpoint to go on from: the last, or the best where that is damaged; raises `BadInput` where both are."
-    checkpoints, damaged = out/"checkpoints", []
-    for torn in checkpoints.glob(".*.tmp.ckpt"): torn.unlink()
-    for file in (checkpoints/"last.ckpt", checkpoints/"best.ckpt"):
-        if not file.exists(): continue
-        try: torch.load(file, map_location="cpu", weights_only=True)
-        except Exception: damaged.append(file.name)
-        else: break
-    else:
-        if damaged: raise BadInput(f"{checkpoints}: {' and '.join(damaged)} damaged; remove {out}, and train anew")
-        return None
-    if damaged:
-        print(f"{checkpoints/'last.ckpt'} is damaged; going on from {file.name}", file=sys.stderr)
-        (checkpoints/"last.ckpt").unlink()
-    return file
-
-# %% ../nbs/22_training.ipynb #d2f5edf4
-def _fit(training, data, out, progress, devices) -> tuple[pl.Trainer, int]:
-    "Train, or go on from the last epoch, and load the weights of the lowest validation loss; the trainer and their epoch."
-    recipe, checkpoints = training.recipe, out/"checkpoints"
-    best = ModelCheckpoint(checkpoints, "best", monitor="val_loss", save_last=True, save_on_train_epoch_end=True,
-                           enable_version_counter=False)
+# %% ../nbs/22_training.ipynb #847231ee
+def _trainer(recipe, out, *, progress, devices, nodes, checkpoint_every) -> pl.Trainer:
+    "Lightning's part, with what it shall do besides."
+    checkpoints = out/"checkpoints"
+    watched = [TensorBoardLogger(out, "tensorboard", "")] if find_spec("tensorboard") else []
+    average = [EMAWeightAveraging(decay=recipe.moving_average)] if recipe.moving_average else [] # First: validated is the average
     patience = EarlyStopping("val_loss", patience=recipe.stop_after, check_on_train_epoch_end=True)
+    callbacks = [*average, *([Progress()] if progress else []), Curves(out/"curves.csv"), patience,
+                 *([LearningRateMonitor()] if watched else []),
+                 *([EverySteps(checkpoint_every, checkpoints/"last.ckpt")] if checkpoint_every else []), Best(checkpoints)]
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    precision = conditions(recipe)["precision"]
-    average = [EMAWeightAveraging(decay=recipe.moving_average)] if recipe.moving_average else [] # first: validated is the average
-    trainer = pl.Trainer(max_epochs=recipe.epochs, precision=precision, devices=devices, num_sanity_val_steps=0, logger=False,
-                         deterministic=recipe.deterministic,
-                         enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
-                         plugins=[_Whole()],
-                         callbacks=[*average, *([Progress()] if progress else []), Curves(out/"curves.csv"), patience, best])
-    with warnings.catch_warnings(), _interruptible():
-        warnings.filterwarnings("ignore", module=r"lightning\..*")
-        trainer.fit(training, data, ckpt_path=_last(out), weights_only=True)
-    state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    return pl.Trainer(max_epochs=recipe.epochs, accumulate_grad_batches=recipe.accumulate, devices=devices, num_nodes=nodes,
+                      precision=conditions(recipe)["precision"], strategy="ddp" if devices*nodes > 1 else "auto",
+                      sync_batchnorm=recipe.norm == "synced", deterministic=recipe.deterministic, num_sanity_val_steps=0,
+                      use_distributed_sampler=False, plugins=[WholeFiles()], callbacks=callbacks, logger=watched,
+                      enable_progress_bar=False, enable_model_summary=False)
+
+# %% ../nbs/22_training.ipynb #90b0d1b2
+def _fit(training, data, out, **how) -> int:
+    "Train, or go on from the last checkpoint, and load the weights of the lowest validation loss; their epoch."
+    generators = [torch.cuda.current_device()] if best_device().type == "cuda" else []
+    with warnings.catch_warnings(), _interruptible(), _enough_memory(training.recipe), torch.random.fork_rng(generators):
+        for said in ("lightning", "torch"): warnings.filterwarnings("ignore", module=rf"{said}\..*")
+        trainer = _trainer(training.recipe, out, **how)
+        trainer.fit(training.train(), data, ckpt_path=last_checkpoint(out/"checkpoints"), weights_only=True)
+    read = lambda: torch.load(trainer.checkpoint_callback.best_model_path, map_location="cpu", weights_only=True)
+    state = gathered(read() if leads() else None)[0]
     training.load_state_dict(state["state_dict"])
-    return trainer, int(state["epoch"])+1
+    return int(state["epoch"])+1
 
 @contextmanager
 def _interruptible():
@@ -237,7 +291,20 @@ def _interruptible():
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise e.__context__ from None
 
-# %% ../nbs/22_training.ipynb #12b362f8
+# %% ../nbs/22_training.ipynb #7faf13f1
+@contextmanager
+def _enough_memory(recipe):
+    "Turn a device's or this machine's want of memory into a `BadInput` that tells a recipe that needs less."
+    try: yield
+    except (RuntimeError, MemoryError) as e:
+        if not isinstance(e, MemoryError) and not re.search("out of memory|allocate memory|enough memory", str(e)): raise
+        batch = max(1, recipe.batch_size//2)
+        less = f"batch_size={batch} and accumulate={recipe.accumulate*recipe.batch_size//batch}" if recipe.batch_size > 1 else ""
+        raise BadInput(f"the memory does not suffice for batches of {recipe.batch_size} images of {recipe.size} px; begin "
+                       f"another run with {less or 'a smaller size'}{', which make the same step of half the memory' if less else ''}"
+                       ) from e
+
+# %% ../nbs/22_training.ipynb #000b98b3
 def train(
     study: Study, # Data made ready, at the recipe's size
     out: str|Path, # Run folder; a finished run there is refused, an unfinished one is resumed
@@ -246,35 +313,47 @@ def train(
     model: Network|None=None, # Start; None for the one that the recipe tells
     reuse: bool=False, # Take a finished run of the same recipe and split as it is, instead of refusing
     progress: bool=True, # Bars on stderr
-    devices: int=1, # Processors or GPUs; several train by Lightning's DDP, from a script
+    checkpoint_every: int|None=None, # Steps after which a checkpoint is written within an epoch too; None for epochs alone
+    devices: int=1, # Processors or GPUs of this machine
+    nodes: int=1, # Machines; several devices or machines train by torch.distributed, from a script
 ) -> Path: # The run folder
     "Train by a recipe, keep the checkpoint of lowest validation loss, predict validation and test."
     run, findings, cache = Run(out), TASKS[recipe.task], study.cache
     if cache.size != recipe.size:
         raise BadInput(f"the cache holds images of {cache.size} px, the recipe asks for {recipe.size}; prepare that size")
-    _check_devices(devices)
+    if checkpoint_every is not None: in_range("checkpoint_every", checkpoint_every, 1, 10**9)
+    _check_devices(recipe, study.split, devices, nodes)
     data = ChestData(cache, study.table, study.split, findings, batch_size=recipe.batch_size, seed=recipe.seed)
-    record = _record(study, recipe, data, devices)
+    record = _record(study, recipe, data, devices*nodes)
     positives, images = torch.from_numpy(data.labels["train"].sum(0, dtype=float)), len(data.labels["train"])
     if recipe.task == "pneumonia" and not 0 < positives < images:
         raise BadInput(f"{int(positives):,} of {images:,} training images show pneumonia; the loss needs both "
                        "kinds: add images, or choose another split")
     if reuse and run.finished: return run.refuse_other(record) or run.folder
-    run.refuse_finished()
+    if leads(): run.refuse_finished()
     model = model or new_model(findings, recipe.architecture, size=recipe.size, pretrained=recipe.pretrained, seed=recipe.seed)
     training = Training(model.to(memory_format=torch.channels_last), recipe, positives, images-positives)
-    with only_one(run.folder, "training into") if rank_zero_only.rank == 0 else nullcontext(), kept_on_error(run.folder):
+    with only_one(run.folder, "training into") if leads() else nullcontext(), kept_on_error(run.folder):
         run = Run(out) # What another process has done until now
-        run.begin(record, study.split, source=study.source, data=study.data, cache=cache.path)
-        trainer, epoch = _fit(training, data, run.folder, progress, devices)
-        if trainer.is_global_zero: _finish(run, training.model, data, epoch, progress)
+        if leads(): run.begin(record, study.split, source=study.source, data=study.data, cache=cache.path)
+        epoch = _fit(training, data, run.folder, progress=progress, devices=devices, nodes=nodes,
+                     checkpoint_every=checkpoint_every)
+        _finish(run, training.model, data, epoch, progress and leads())
     return run.folder
 
-def _check_devices(devices) -> None:
-    "Raise `BadInput` for fewer than one, or more GPUs than there are."
-    in_range("devices", devices, 1, torch.cuda.device_count() if best_device().type == "cuda" else 1024)
+def _check_devices(recipe, split, devices, nodes) -> None:
+    "Raise `BadInput` for a number of devices that there is not, or that a recipe or a split does not allow."
+    cuda = best_device().type == "cuda"
+    in_range("devices", devices, 1, torch.cuda.device_count() if cuda else 1024)
+    in_range("nodes", nodes, 1, 1024)
+    if recipe.norm == "synced" and not cuda: raise BadInput("norm='synced' needs GPUs; use own or frozen on a CPU")
+    if devices*nodes == 1: return
+    if "get_ipython" in vars(builtins):
+        raise BadInput(f"{devices*nodes} devices train from a script, or by `chexnet train`, not from a notebook; use devices=1")
+    if (fewest := int(split["split"].value_counts().min())) < devices*nodes:
+        raise BadInput(f"{devices*nodes} devices, but a fold of {fewest} images; use fewer")
 
-# %% ../nbs/22_training.ipynb #e1c6f436
+# %% ../nbs/22_training.ipynb #7dfc5b06
 def _record(study, recipe, data, devices) -> dict:
     "What a run is, in JSON's types."
     labels = (f"{n} {y.tolist()}" for fold in FOLDS for n, y in zip(data.names[fold], data.labels[fold]))
@@ -284,8 +363,21 @@ def _record(study, recipe, data, devices) -> dict:
                 image_fingerprint=study.cache.content(study.split["Image Index"]), conditions=conditions(recipe, devices),
                 versions=versions())
 
+# %% ../nbs/22_training.ipynb #a486f6ab
 def _finish(run, model, data, epoch, progress) -> None:
-    "The end of a run: predictions, and thresholds fitted on those of validation."
-    for fold in ("val", "test"): run.write_predictions(fold, predict(model, data.cache, data.names[fold], progress=progress))
+    "The end of a run: the devices predict their shares, and the first one writes, with thresholds fitted on validation."
+    tables = {fold: _predict_together(model, data.cache, data.names[fold], run.average, progress) for fold in ("val", "test")}
+    if not leads(): return
+    now = Cache(data.cache.path).content(run.split["Image Index"])
+    if now != run.about.get("image_fingerprint", now):
+        raise BadInput(f"the images in {data.cache.path} have changed while {run.folder} was trained on them; train into "
+                       "another folder")
+    for fold, table in tables.items(): run.write_predictions(fold, table)
     run.finish(model, thresholds=operating_points(data.labels["val"], run.predictions("val")), epoch=epoch)
     shutil.rmtree(run.folder/"checkpoints")
+
+def _predict_together(model, cache, names, average, progress) -> pd.DataFrame:
+    "The predictions of all devices, each image once, in the order of the names."
+    rank, world = place()
+    parts = gathered(predict(model, cache, names[rank::world], average=average, progress=progress))
+    return pd.concat(parts).set_index("Image Index").loc[names].reset_index()

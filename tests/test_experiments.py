@@ -15,10 +15,10 @@ def chexnet(*arguments):
     return subprocess.run([CHEXNET, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=600)
 
 
-def run(out, name, *settings):
+def run(out, name, *settings, preset="demo"):
     "An experiment's headline; its page must exist and hold no traceback."
     parameters = [a for s in settings for a in ("-p", s)]
-    done = chexnet("run", name, "--out", out, *parameters)
+    done = chexnet("run", name, "--preset", preset, "--out", out, *parameters)
     assert done.returncode == 0, done.stderr[-3000:]
     page = (out/"index.html").read_text()
     assert "Traceback" not in page and "ynthetic" in page
@@ -62,6 +62,23 @@ def test_pneumonia(phantom, tmp_path):
 
 def test_localization(chexnet14, phantom, tmp_path):
     assert run(tmp_path/"localization", "localization", f"run={chexnet14/'run'}", f"data={phantom}", "n_boot=100")["synthetic"]
+
+
+def test_prior_systems(phantom, tmp_path):
+    rows = run(tmp_path/"prior", "prior_systems", f"data={phantom}", preset="tiny")["rows"]
+    assert [row[:2] for row in rows] == [["CheXNet", "densenet_28"], ["Wang", "wang_demo,sharpness=5"], ["Yao", "yao_demo,width=8"]]
+    page = (tmp_path/"prior"/"index.html").read_text()
+    assert "log-sum-exp, r = 5" in page and "weighted features" in page and "(published)" not in page
+    pairs = (tmp_path/"prior"/"pairs.csv").read_text()
+    assert pairs.startswith("first,second,finding,difference,low,high,p,p_adjusted") and "Wang,Yao,mean" in pairs
+    assert (tmp_path/"prior"/"runs"/"Yao"/"seed-1"/"model.safetensors").exists()
+
+
+def test_ablations(phantom, tmp_path):
+    rows = run(tmp_path/"ablations", "ablations", f"data={phantom}", preset="tiny")["rows"]
+    assert [row[:2] for row in rows] == [["smaller", "the recipe"], ["pneumonia alone", "the recipe"],
+                                         ["pneumonia alone, unweighted", "pneumonia alone"]]
+    assert "There are no ImageNet weights for densenet_28" in (tmp_path/"ablations"/"index.html").read_text()
 
 
 @pytest.mark.parametrize("name", ["evaluate", "compare", "radiologists"])
