@@ -252,7 +252,7 @@ def train(
     said = f"validation loss {kept['val_loss']:.4f} in epoch {trained.about['best_epoch']} of {len(trained.curves)}"
     print(f"{said}; run in {trained.folder}" + (f"; {trained.caution}" if trained.caution else ""))
 
-# %% ../nbs/27_cli.ipynb #40e1a0b7
+# %% ../nbs/27_cli.ipynb #4b18b9bb
 def _told(run) -> str:
     "The last line of an answer."
     from chexnet_nb.run import Run
@@ -263,7 +263,7 @@ def predict(
     run, # Run folder, any folder with a checkpoint, or a folder of several seeds for their average
     *image, # Radiographs (PNG, JPEG, DICOM), or folders of them
     out, # Predictions table to write
-    average:str="none", # Mean over views of an image: none, flip, or ten-crop as the older reproductions report it
+    average:str=None, # Mean over views of an image: none, flip, or ten-crop as older reproductions have it; by default the run's
     engine:str="torch", # What computes: torch, or onnx for ONNX Runtime on the CPU
 ):
     "The probability of each finding on single radiographs; research only, not for diagnosis."

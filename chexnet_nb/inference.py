@@ -203,18 +203,18 @@ def read_batches(
                 yield images, refused
                 images, refused = {}, {}
 
-# %% ../nbs/20_inference.ipynb #a4b15198
+# %% ../nbs/20_inference.ipynb #b03ee7c5
 def predict_files(
     run: str|Path, # Run folder, or any folder with a checkpoint
     images: str|Path|Iterable[str|Path], # Files and folders
     *,
-    average: str="none", # One of `AVERAGES`
+    average: str|None=None, # One of `AVERAGES`; None for what the run's own predictions are averaged over
     engine: str="torch", # One of `ENGINES`
     batch_size: int=BATCH, # Images a forward pass, at the most
     progress: bool=True, # A bar on stderr
 ) -> tuple[pd.DataFrame, dict[str, str]]: # Predictions table; name -> why it was left out
     "Predict radiographs from files; what cannot be read is left out by name. Raises `BadInput` if none can be read."
-    model, files = Run(run).model(), list(image_files_of(images).items())
+    model, files, average = Run(run).model(), list(image_files_of(images).items()), average or Run(run).average
     size, n = read_size(model.size, average), _batch(batch_size, engine)
     answer = averaged(answer_of(run, model, engine), model.size, average)
     def work(part):

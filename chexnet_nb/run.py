@@ -60,7 +60,7 @@ def needed(self:Run) -> Run: # Itself
         raise BadInput(f"the run in {self.folder} is {self.about.get('status')}; repeat its command to finish it")
     return self
 
-# %% ../nbs/19_run.ipynb #f2369507
+# %% ../nbs/19_run.ipynb #9bbf8959
 @patch
 def model(self:Run) -> Network: # In evaluation mode, on the CPU
     "The network; raises `BadInput` for a folder without a checkpoint."
@@ -75,6 +75,11 @@ def findings(self:Run) -> tuple[str, ...]:
 def size(self:Run) -> int:
     "Side in pixels of the images that the network sees; raises `BadInput` for a folder without a checkpoint."
     return read_config(self.folder)["size"]
+
+@patch(as_prop=True)
+def average(self:Run) -> str: # "none" or "flip", as `inference.predict` takes it
+    "Over what the run's own predictions are averaged, on which its operating points were fitted."
+    return "flip" if self.about.get("recipe", {}).get("views") == "flip" else "none"
 
 # %% ../nbs/19_run.ipynb #1cf7c7b0
 SYNTHETIC = "synthetic images"

@@ -363,10 +363,10 @@ def _record(study, recipe, data, devices) -> dict:
                 image_fingerprint=study.cache.content(study.split["Image Index"]), conditions=conditions(recipe, devices),
                 versions=versions())
 
-# %% ../nbs/22_training.ipynb #9ead9773
+# %% ../nbs/22_training.ipynb #a486f6ab
 def _finish(run, model, data, epoch, progress) -> None:
     "The end of a run: the devices predict their shares, and the first one writes, with thresholds fitted on validation."
-    tables = {fold: _predict_together(model, data.cache, data.names[fold], progress) for fold in ("val", "test")}
+    tables = {fold: _predict_together(model, data.cache, data.names[fold], run.average, progress) for fold in ("val", "test")}
     if not leads(): return
     now = Cache(data.cache.path).content(run.split["Image Index"])
     if now != run.about.get("image_fingerprint", now):
@@ -376,8 +376,8 @@ def _finish(run, model, data, epoch, progress) -> None:
     run.finish(model, thresholds=operating_points(data.labels["val"], run.predictions("val")), epoch=epoch)
     shutil.rmtree(run.folder/"checkpoints")
 
-def _predict_together(model, cache, names, progress) -> pd.DataFrame:
+def _predict_together(model, cache, names, average, progress) -> pd.DataFrame:
     "The predictions of all devices, each image once, in the order of the names."
     rank, world = place()
-    parts = gathered(predict(model, cache, names[rank::world], progress=progress))
+    parts = gathered(predict(model, cache, names[rank::world], average=average, progress=progress))
     return pd.concat(parts).set_index("Image Index").loc[names].reset_index()
