@@ -25,7 +25,7 @@ SCHEDULES = ("plateau", "cosine")
 VIEWS = ("one", "flip")
 NORMS = ("own", "synced", "frozen") # Whose statistics batch-norm uses: each device's batch, that of all, those of the start
 
-# %% ../nbs/17_recipe.ipynb #417de2f2
+# %% ../nbs/17_recipe.ipynb #e6072ccc
 @dataclass(frozen=True)
 class Architecture:
     "What must be known of a network before torch is loaded."
@@ -62,8 +62,8 @@ FAMILIES = {
     "xrv": Architecture("xrv", {}), # torchxrayvision's
 }
 
-CHOICES = dict(task=TASKS, architecture=ARCHITECTURES, loss=LOSSES, schedule=SCHEDULES, views=VIEWS, precision=PRECISIONS, norm=NORMS,
-               pooling=POOLINGS)
+CHOICES = dict(task=TASKS, architecture=ARCHITECTURES, loss=LOSSES, schedule=SCHEDULES, views=VIEWS,
+               precision=PRECISIONS, norm=NORMS, pooling=POOLINGS)
 
 # %% ../nbs/17_recipe.ipynb #a39b0f01
 def find_architecture(

@@ -5,6 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from chexnet_nb.recipe import RECIPES, new_recipe
 
 ROOT = Path(__file__).parents[1]
 CHEXNET = Path(sys.executable).parent/"chexnet"
@@ -79,6 +82,12 @@ def test_ablations(phantom, tmp_path):
     assert [row[:2] for row in rows] == [["smaller", "the recipe"], ["pneumonia alone", "the recipe"],
                                          ["pneumonia alone, unweighted", "pneumonia alone"]]
     assert "There are no ImageNet weights for densenet_28" in (tmp_path/"ablations"/"index.html").read_text()
+
+
+def test_every_part_of_strong_is_ablated():
+    variants = yaml.safe_load((ROOT/"nbs/experiments/presets/ablations.strong.yaml").read_text())["variants"].values()
+    assert set().union(*variants) == set(RECIPES["strong"])-{"batch_size", "epochs"} # those are the budget, the same for all
+    for settings in variants: new_recipe(architecture="densenet_demo", pretrained=False, **settings)
 
 
 @pytest.mark.parametrize("name", ["evaluate", "compare", "radiologists"])
