@@ -36,7 +36,7 @@ def phantom(tmp_path_factory):
 def chexnet14(phantom, tmp_path_factory):
     out = tmp_path_factory.mktemp("reports")/"chexnet14"
     headline = run(out, "chexnet14", f"data={phantom}", "epochs=1", "control_epochs=1", "size=64", "n_boot=100")
-    assert headline["synthetic"] and len(headline["rows"]) == 2
+    assert headline["synthetic"] and len(headline["rows"]) == 3
     return out
 
 
