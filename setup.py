@@ -32,8 +32,8 @@ class BuildWithParts(build_py):
                 self.copy_file(str(file), str(target))
 
 
-extras = {name: lines(f"{name}_requirements") for name in ("dicom", "medmnist", "lab", "dev")}
-extras["all"] = sorted({r for name in ("dicom", "lab", "dev") for r in extras[name]})
+extras = {name: lines(f"{name}_requirements") for name in ("dicom", "backbones", "onnx", "hub", "medmnist", "lab", "dev")}
+extras["all"] = sorted({r for name in extras if name != "medmnist" for r in extras[name]})
 
 setup(
     name=cfg["lib_name"],

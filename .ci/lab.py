@@ -1,4 +1,5 @@
-"JupyterLab in this checkout (`make lab`): notebooks are cleaned as they are saved; experiments write where the command writes."
+"""Any Jupyter of this checkout's .venv (`make hooks` links this file there): its notebooks are cleaned as they are saved; its
+experiments write where the command writes. Notebooks elsewhere are left as they are."""
 from pathlib import Path
 
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
@@ -8,9 +9,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Kernels(AsyncMappingKernelManager):
-    "Kernels that work in the checkout's root where a notebook is an experiment, else beside their notebook."
+    "Kernels that work in the checkout's root where a notebook is one of its experiments, else beside their notebook."
     def cwd_for_path(self, path, **options):
-        return str(ROOT) if "experiments" in Path(path).parts else super().cwd_for_path(path, **options)
+        folder = super().cwd_for_path(path, **options)
+        return str(ROOT) if Path(folder).resolve() == ROOT/"nbs/experiments" else folder
 
 
 def kept(output):
@@ -18,9 +20,10 @@ def kept(output):
     return output.get("name") != "stderr" and "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
 
 
-def clean(model, **place):
-    "A notebook as it is committed: no run's numbers, no state of widgets, no progress bars."
-    if model["type"] != "notebook": return
+def clean(model, path, contents_manager, **_):
+    "A notebook of the checkout as it is committed: no run's numbers, no state of widgets, no progress bars."
+    file = Path(contents_manager.root_dir, path.strip("/")).resolve()
+    if model["type"] != "notebook" or not file.is_relative_to(ROOT): return
     nb = model["content"]
     clean_nb(nb, allowed_cell_metadata_keys=["tags"])
     nb["metadata"].pop("widgets", None)

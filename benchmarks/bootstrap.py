@@ -3,7 +3,8 @@
     python benchmarks/bootstrap.py
 
 Simulated predictions on 22,433 rows of the real label table (so patients and prevalences are real), simulated readers.
-Prints a table and writes bootstrap.csv and bootstrap.md beside this file. scikit-learn in a loop is estimated from 20 of its samples.
+Prints a table and writes bootstrap.csv and bootstrap.md beside this file. scikit-learn in a loop is estimated from 20 of its
+samples.
 """
 import os
 import subprocess
@@ -19,7 +20,8 @@ import pandas as pd
 from chexnet_nb.labels import FINDINGS, label_matrix, read_labels
 from chexnet_nb.metrics import auroc_table
 from chexnet_nb.predictions import simulate_predictions
-from chexnet_nb.protocols import (PROTOCOLS, differences_table, f1_table, fitting_images, majority_positives, rater_samples, threshold_samples,
+from chexnet_nb.protocols import (PROTOCOLS, differences_table, f1_table, fitting_images, majority_positives, rater_samples,
+                                  threshold_samples,
                                   units_of)
 from chexnet_nb.radiologists import make_panel, simulate_readers
 
@@ -58,21 +60,24 @@ def sklearn_loop(labels, predictions, samples=20):
 
 
 def limit():
-    "Seconds to read every count once a finding (float32, cache-sized blocks, one BLAS dot product each), on one core; and the bytes."
+    "Seconds to read every count once a finding (float32, cache-sized blocks, one dot product each), on one core; the bytes."
     counts = np.random.default_rng(0).poisson(1, (IMAGES, BLOCK)).astype(np.float32)
     ones, blocks = np.ones(IMAGES, np.float32), -(-SAMPLES // BLOCK)
-    return seconds(lambda: [ones @ counts for _ in range(len(FINDINGS) * 10)])[1] * blocks / 10, 4 * IMAGES * SAMPLES * len(FINDINGS)
+    once = seconds(lambda: [ones @ counts for _ in range(len(FINDINGS) * 10)])[1]
+    return once * blocks / 10, 4 * IMAGES * SAMPLES * len(FINDINGS)
 
 
 def drawing():
     "Seconds to draw the images of every sample, on one core: the random numbers alone."
     rng = np.random.default_rng(0)
-    return seconds(lambda: [rng.integers(0, IMAGES, IMAGES * BLOCK, dtype=np.int32) for _ in range(10)])[1] * SAMPLES / BLOCK / 10
+    draw = lambda: [rng.integers(0, IMAGES, IMAGES * BLOCK, dtype=np.int32) for _ in range(10)]
+    return seconds(draw)[1] * SAMPLES / BLOCK / 10
 
 
 def peak_mb():
     "Peak memory of a process of its own that computes the table, in MB; ru_maxrss is in kilobytes on Linux."
-    code = ("import resource, runpy, sys; b = runpy.run_path(sys.argv[1], run_name='child'); p, y, g = b['case'](); b['auroc_table'](y, p, method='percentile'); "
+    code = ("import resource, runpy, sys; b = runpy.run_path(sys.argv[1], run_name='child'); "
+            "p, y, g = b['case'](); b['auroc_table'](y, p, method='percentile'); "
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)")
     return int(subprocess.run([sys.executable, "-c", code, __file__], capture_output=True, text=True, check=True).stdout) / 1024
 
@@ -80,7 +85,8 @@ def peak_mb():
 def readers_panel():
     "Five simulated readers and a network on 188 images, 14 findings."
     table = read_labels().tail(188)
-    readers = simulate_readers(table["Image Index"], label_matrix(table), FINDINGS, [.6, .65, .7, .75, .8], [.97, .96, .95, .94, .93])
+    skills = [.6, .65, .7, .75, .8], [.97, .96, .95, .94, .93]
+    readers = simulate_readers(table["Image Index"], label_matrix(table), FINDINGS, *skills)
     return make_panel(readers, simulate_predictions(table), dict.fromkeys(FINDINGS, .2))
 
 
@@ -104,20 +110,25 @@ def main():
     refitted = seconds(lambda: threshold_samples(fitting, SAMPLES))
     (reading, size), drawn = limit(), drawing()
     rows = [("scikit-learn in a loop, estimated from 20 samples", *loop, "s"), ("this engine, images drawn", *images, "s"),
-            ("faster than the loop", *loop / images, "x"), ("this engine, patients drawn", *clustered, "s"), ("patients drawn / images drawn", *clustered / images, "x"),
+            ("faster than the loop", *loop / images, "x"), ("this engine, patients drawn", *clustered, "s"),
+            ("patients drawn / images drawn", *clustered / images, "x"),
             ("closed intervals instead (the default), patients clustered", *closed, "s"),
             (f"thresholds of 14 findings fitted anew in each sample, {len(fitting.labels):,} images", *refitted, "s"),
             (f"radiologist tables: 14 findings, 6 raters, {SAMPLES:,} samples, {len(PROTOCOLS)} protocols", *raters, "s"),
-            ("drawing the images of every sample, nothing else", np.nan, drawn, "s"), (f"reading the {size / 1e9:.1f} GB of counts, nothing else", np.nan, reading, "s"),
+            ("drawing the images of every sample, nothing else", np.nan, drawn, "s"),
+            (f"reading the {size / 1e9:.1f} GB of counts, nothing else", np.nan, reading, "s"),
             ("peak memory, images drawn", peak_mb(), np.nan, "MB")]
     table = pd.DataFrame(rows, columns=["what", "wall", "core", "unit"])
     table.to_csv(HERE / "bootstrap.csv", index=False, float_format="%.4g")
     def cell(v, unit): return "" if np.isnan(v) else f"{v:,.{2 if v < 100 else 0}f} {unit}"
     lines = [f"| {what} | {cell(wall, unit)} | {cell(core, unit)} |" for what, wall, core, unit in rows]
-    text = (f"# Statistics\n\n`python benchmarks/bootstrap.py`: {SAMPLES:,} samples of {len(FINDINGS)} AUROCs over {IMAGES:,} images, simulated predictions on real "
-            f"label rows; medians of {RUNS} runs, {os.cpu_count()} processors, perhaps shared with other work (core-seconds say how much of them was used).\n\n"
+    text = (f"# Statistics\n\n`python benchmarks/bootstrap.py`: {SAMPLES:,} samples of {len(FINDINGS)} AUROCs over "
+            f"{IMAGES:,} images, simulated predictions on real "
+            f"label rows; medians of {RUNS} runs, {os.cpu_count()} processors, perhaps shared with other work (core-seconds say "
+            "how much of them was used).\n\n"
             "| what | wall | core-seconds |\n|---|---:|---:|\n" + "\n".join(lines)
-            + f"\n\nThe limit: every sample's {IMAGES:,} images must be drawn, and every count read once a finding. Those two alone take {drawn + reading:.2f} core-seconds; "
+            + f"\n\nThe limit: every sample's {IMAGES:,} images must be drawn, and every count read once a finding. "
+            f"Those two alone take {drawn + reading:.2f} core-seconds; "
             f"the engine takes {images[1]:.2f}, {images[1] / (drawn + reading):.1f} times the limit.\n")
     (HERE / "bootstrap.md").write_text(text)
     print(text)

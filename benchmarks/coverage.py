@@ -2,9 +2,10 @@
 
     python benchmarks/coverage.py [--trials 500] [--only auroc,share,calibration,raters]
 
-Writes coverage.csv beside this file, a row an interval and case. Everything is simulated; a coverage of 0.95 from 500 trials has a
-standard error of 0.01; readers have 2,000. The true value of a mean F1, a kappa, and a difference with a fitted threshold is the mean
-of the estimates over the trials. `mark` says what a row is: within 0.93 and 0.97, conservative, too narrow, or not shown (below the floor).
+Writes coverage.csv beside this file, a row an interval and case. Everything is simulated; a coverage of 0.95 from 500 trials has
+a standard error of 0.01; readers have 2,000. The true value of a mean F1, a kappa, and a difference with a fitted threshold is
+the mean of the estimates over the trials. `mark` says what a row is: within 0.93 and 0.97, conservative, too narrow, or not
+shown (below the floor).
 """
 import argparse
 import os
@@ -21,8 +22,10 @@ from scipy import special, stats
 from chexnet_nb.agreement import fleiss_kappa
 from chexnet_nb.calibration import recalibration, reliability
 from chexnet_nb.intervals import FEW, area, area_interval, f1_interval, paired_difference, share_interval, unpaired_difference
-from chexnet_nb.metrics import Bootstrap, auroc, average_precision, expanded_interval, interval, logit_interval, observed, sensitivity
-from chexnet_nb.protocols import Fitting, differences_table, f1_table, majority_positives, network_thresholds, rater_samples, threshold_samples
+from chexnet_nb.metrics import (Bootstrap, auroc, average_precision, expanded_interval, interval, logit_interval, observed,
+                                sensitivity)
+from chexnet_nb.protocols import (Fitting, differences_table, f1_table, majority_positives, network_thresholds, rater_samples,
+                                  threshold_samples)
 from chexnet_nb.radiologists import Panel
 
 IMAGES, SAMPLES, FINDINGS = 600, 400, 6
@@ -31,7 +34,7 @@ HERE = Path(__file__).parent
 
 
 def study(rng, positives, clustered, columns, spread=1., shared_labels=False):
-    "Labels and noise (images, columns) and patients: two images of three are positive in a patient with the finding, or each is a patient."
+    "Labels, noise (images, columns), patients: two of three images are positive in one with the finding, or each is a patient."
     size = 3 if clustered else 1
     who = np.arange(IMAGES) // size
     def noise(n): return np.sqrt(.6) * rng.normal(size=(n, 1)) + np.sqrt(.4) * rng.normal(size=(n, columns))
@@ -57,7 +60,8 @@ def auroc_trial(rng, positives, true, clustered, spread=1.):
     labels, noise, who = study(rng, positives, clustered, FINDINGS, spread)
     scores, groups = noise + apart * labels, who if clustered else None
     areas = [area(y, s, groups) for y, s in zip(labels.T, scores.T)]
-    found = {("AUROC", "delong"): holds(area_interval(areas[0]), true), ("mean of 6 AUROCs", "delong"): holds(area_interval(*areas), true)}
+    found = {("AUROC", "delong"): holds(area_interval(areas[0]), true),
+             ("mean of 6 AUROCs", "delong"): holds(area_interval(*areas), true)}
     metrics = [auroc(y, s) for y, s in zip(labels.T, scores.T)] + [average_precision(labels[:, 0], scores[:, 0])]
     samples = np.vstack(Bootstrap(IMAGES, groups, SAMPLES, int(rng.integers(2**31)), threads=1).run(metrics))
     ends = interval(np.vstack([samples[0], samples[:FINDINGS].mean(0), samples[-1]]))[["low", "high"]].to_numpy()
@@ -95,7 +99,7 @@ def population_precision(apart, prevalence, spread):
 
 
 def share_trial(rng, positives, true, clustered):
-    "Sensitivity, specificity and F1 at a fixed threshold; the true sensitivity is given, and positives are as many as given on average."
+    "Sensitivity, specificity and F1 at a fixed threshold, given the true sensitivity and how many positives on average."
     labels, noise, who = study(rng, max(1, rng.poisson(positives)), clustered, 1)
     y, groups, threshold = labels[:, 0], who if clustered else None, 1.6
     calls = noise[:, 0] + (threshold + stats.norm.ppf(true)) * y >= threshold
@@ -103,7 +107,8 @@ def share_trial(rng, positives, true, clustered):
     f1 = 2 * positives * true / (positives * (1 + true) + (IMAGES - positives) * false)
     samples = Bootstrap(IMAGES, groups, SAMPLES, int(rng.integers(2**31)), threads=1).run([sensitivity(y, calls)])[0]
     ends = interval(samples)[["low", "high"]].to_numpy()[0]
-    return {("sensitivity", "exact"): holds(share_interval(calls, y, groups), true), ("F1", "exact"): holds(f1_interval(y, calls, groups), f1),
+    return {("sensitivity", "exact"): holds(share_interval(calls, y, groups), true),
+            ("F1", "exact"): holds(f1_interval(y, calls, groups), f1),
             ("specificity", "exact"): holds(share_interval(~calls, ~y, groups), 1 - false),
             ("share of boxes hit", "percentile"): holds(ends, true)}
 
@@ -118,7 +123,8 @@ def calibration_trial(rng, positives, apart, clustered):
     slope, intercept = recalibration(y, grid, groups)
     points = reliability(y, grid, bins=5, groups=groups)
     middle = points.iloc[2]
-    return {("calibration slope", "sandwich t"): holds(slope[1:], 1), ("calibration intercept", "sandwich t"): holds(intercept[1:], 0),
+    return {("calibration slope", "sandwich t"): holds(slope[1:], 1),
+            ("calibration intercept", "sandwich t"): holds(intercept[1:], 0),
             ("point of a reliability diagram", "exact"): holds((middle.low, middle.high), middle.predicted)}
 
 
@@ -131,7 +137,7 @@ def level_of(prevalence, apart):
 
 
 def raters(rng, readers, clustered, share, vary=0.):
-    "Calls of raters of one skill, the network last, hard images hard for all, and patients; `vary`: readers differ, the network is their mean."
+    "Calls of raters of one skill, the network last, and patients; `vary`: readers differ, the network is their mean."
     patients, images = (118, 188) if clustered else (188, 188)
     who = np.sort(np.append(np.arange(patients), rng.integers(0, patients, images - patients)))
     def noise(): return np.sqrt(.5) * rng.normal(size=patients)[who] + np.sqrt(.5) * rng.normal(size=images)
@@ -154,7 +160,9 @@ def rater_trial(rng, positives, readers, clustered, vary=0.):
     found = majority_positives(panel, who)
     samples = rater_samples(panel, who, 600, seed)
     gaps = differences_table(panel, samples, found).set_index("protocol")
-    if vary: return {("difference of F1, readers like these", "Obuchowski-Rockette"): tuple(gaps.loc["paper", ["difference", "low_readers", "high_readers"]])}
+    if vary:
+        name = ("difference of F1, readers like these", "Obuchowski-Rockette")
+        return {name: tuple(gaps.loc["paper", ["difference", "low_readers", "high_readers"]])}
     result = {(f"difference of F1, {p}", "expanded"): (0, *gaps.loc[p, ["low", "high"]]) for p in ("paper", "majority")}
     for method in ("expanded", "percentile"):
         table = f1_table(panel, samples, found, method=method).set_index(["protocol", "rater"])
@@ -170,13 +178,15 @@ def threshold_trial(rng, positives, apart, clustered):
     calls, who, sick = raters(rng, 5, clustered, positives / 188 * 1.05)
     y = rng.random(2000) < positives / 188
     panel = panel_of(calls, special.expit(apart * sick + rng.normal(size=188) - 2)[:, None])
-    fitting = Fitting(pd.DataFrame({"Image Index": range(2000), "Mass": special.expit(apart * y + rng.normal(size=2000) - 2)}), y[:, None], np.arange(2000))
+    said = pd.DataFrame({"Image Index": range(2000), "Mass": special.expit(apart * y + rng.normal(size=2000) - 2)})
+    fitting = Fitting(said, y[:, None], np.arange(2000))
     at = network_thresholds(fitting)["Mass"]
     panel.calls[-1, :, 0] = panel.scores[:, 0] >= at
     found, seed, result = majority_positives(panel, who), int(rng.integers(2**31)), {}
     for name, thresholds in (("chosen anew", threshold_samples(fitting, 400, seed)), ("fixed", None)):
         gaps = differences_table(panel, rater_samples(panel, who, 400, seed, thresholds=thresholds), found).set_index("protocol")
-        result[f"difference of F1, fitted threshold {name}", "expanded"] = tuple(gaps.loc["paper", ["difference", "low", "high"]])
+        told = tuple(gaps.loc["paper", ["difference", "low", "high"]])
+        result[f"difference of F1, fitted threshold {name}", "expanded"] = told
     return result
 
 
@@ -187,9 +197,11 @@ def cases(only):
         for m in POSITIVES:
             if "auroc" in only:
                 rows += [("auroc", auroc_trial, m, a, clustered, {}) for a in AUROCS]
-                rows += [("auroc, positives 1.5 times as spread", auroc_trial, m, a, clustered, {"spread": 1.5}) for a in AUROCS if m >= 10]
+                wide = AUROCS if m >= 10 else ()
+                rows += [("auroc, positives 1.5 times as spread", auroc_trial, m, a, clustered, {"spread": 1.5}) for a in wide]
             if "share" in only: rows += [("share", share_trial, m, s, clustered, {}) for s in (.6, .9)]
-            if "calibration" in only and m >= 5: rows += [("calibration", calibration_trial, m, s, clustered, {}) for s in (.8, 1.5)]
+            if "calibration" in only and m >= 5:
+                rows += [("calibration", calibration_trial, m, s, clustered, {}) for s in (.8, 1.5)]
             if "raters" in only and m >= 10:
                 rows += [(f"raters, {r} radiologists", rater_trial, m, r, clustered, {}) for r in (4, 5)]
                 rows += [("raters, 5 radiologists of unequal skill", rater_trial, m, 5, clustered, {"vary": .2})]
@@ -213,15 +225,19 @@ def run(job):
     (group, function, positives, truth, clustered, more), trials = job
     if group.startswith("raters"): trials *= 4
     seed = [positives, int(1000 * truth), clustered, len(group)]
-    held = pd.DataFrame([function(np.random.default_rng([*seed, i]), positives, truth, clustered, **more) for i in range(trials)])
+    trial = lambda i: function(np.random.default_rng([*seed, i]), positives, truth, clustered, **more)
+    held = pd.DataFrame([trial(i) for i in range(trials)])
     if group.startswith(("raters", "thresholds")): held = known_truth(held)
     rows = []
     for name in held:
         known = held[name].dropna().astype(float)
-        shown = name[1] == "exact" or name[0] == "share of boxes hit" or group[:2] in ("ra", "th") or patients_with(positives, clustered) >= FEW
+        always = name[1] == "exact" or name[0] == "share of boxes hit" or group[:2] in ("ra", "th")
+        shown = always or patients_with(positives, clustered) >= FEW
         several = "1.6 a patient" if group[:2] in ("ra", "th") else "three a patient"
-        rows.append(dict(interval=name[0], method=name[1], case=group.partition(", ")[2], images=several if clustered else "one a patient",
-                         positives=positives, truth=np.nan if group[:2] in ("ra", "th") else truth, trials=trials, undefined=trials - len(known),
+        rows.append(dict(interval=name[0], method=name[1], case=group.partition(", ")[2],
+                         images=several if clustered else "one a patient",
+                         positives=positives, truth=np.nan if group[:2] in ("ra", "th") else truth, trials=trials,
+                         undefined=trials - len(known),
                          coverage=known.mean() if len(known) > trials / 4 else np.nan, shown=shown))
     return rows
 
@@ -231,7 +247,8 @@ def mark(row):
     if not row["shown"]: return f"not shown: fewer than {FEW} patients with a positive"
     if np.isnan(row["coverage"]): return "no interval"
     if .93 <= row["coverage"] <= .97: return "holds"
-    if row["coverage"] > .97: return "exact: at least 95% by construction" if row["method"] == "exact" else "conservative: wider than needed"
+    if row["coverage"] > .97:
+        return "exact: at least 95% by construction" if row["method"] == "exact" else "conservative: wider than needed"
     return "percentiles, too narrow" if row["method"] == "percentile" else "too narrow here"
 
 
@@ -248,7 +265,8 @@ def main():
             print(f"{i}/{len(jobs)} {time.time()-began:.0f} s {jobs[i-1][0][0]} {jobs[i-1][0][2:5]}", flush=True)
     table = pd.DataFrame(rows)
     table["mark"] = [mark(row) for row in table.to_dict("records")]
-    table = table.drop(columns="shown").sort_values(["interval", "method", "case", "images", "truth", "positives"], kind="stable")
+    order = ["interval", "method", "case", "images", "truth", "positives"]
+    table = table.drop(columns="shown").sort_values(order, kind="stable")
     table.to_csv(HERE / "coverage.csv", index=False, float_format="%.3f")
     print(table.groupby(["interval", "method", "mark"]).coverage.agg(["size", "min", "max"]).to_string())
 

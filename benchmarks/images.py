@@ -23,7 +23,7 @@ from PIL import Image
 from torchvision import transforms
 
 from chexnet_nb.cache import _prepare_batch, prepare
-from chexnet_nb.inference import to_input
+from chexnet_nb.network import to_input
 from chexnet_nb.radiograph import find_images
 
 torch.set_num_threads(1)

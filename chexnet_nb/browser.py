@@ -27,13 +27,14 @@ from .album import (ALL, SHOW, SORT, THUMB, alt_text, bars_html, blank, choose, 
 from .core import BadInput, atomic_path, read_table, shipped
 from .labels import finding_name
 
-# %% ../nbs/25_browser.ipynb #93824366
+# %% ../nbs/25_browser.ipynb #e6baeaad
 class Keys(anywidget.AnyWidget):
     "Keys pressed anywhere inside the enclosing `.cam-browser`, counted; it brings the style sheet and what pictures are called."
     across = traitlets.Int(0).tag(sync=True) # Right minus left
     down = traitlets.Int(0).tag(sync=True) # Down minus up
     overlay = traitlets.Int(0).tag(sync=True) # Times that o was pressed
     boxes = traitlets.Int(0).tag(sync=True) # Times that b was pressed
+    near = traitlets.Bool(False).tag(sync=True) # Whether the picture is enlarged
     alt = traitlets.Unicode("").tag(sync=True) # The picture in words
     _esm = shipped("assets")/"browser.js"
     _css = shipped("assets")/"browser.css"
@@ -142,7 +143,7 @@ def _arrange(self:CamBrowser) -> None:
     self.children = [_row(self.split, self.finding, self.show, self.sort), steps, self.title, self.facts,
                      _row(left, right, align_items="flex-start"), self.arrows]
 
-# %% ../nbs/25_browser.ipynb #026eb351
+# %% ../nbs/25_browser.ipynb #79cb199b
 @patch
 def _listen(self:CamBrowser) -> None:
     "What each widget sets off."
@@ -153,6 +154,7 @@ def _listen(self:CamBrowser) -> None:
     self.next.on_click(lambda _: self.step(1))
     self.arrows.observe(lambda change: self.step(change.new-change.old), "across")
     self.arrows.observe(lambda change: self.turn(change.new-change.old), "down")
+    self.arrows.observe(self._on(self.draw), "near")
     for name in ("overlay", "boxes"): self.arrows.observe(lambda change: self._turn_over(change.name), name)
     self.jump.observe(self._on(lambda: self.find(self.jump.value)), "value")
     self.note.observe(self._on(self._keep_note), "value")
@@ -239,7 +241,7 @@ def find(self:CamBrowser,
         raise BadInput(f"no image {text!r}; give a number from 1 to {len(self.names)}, or part of a name such as {known[0]}")
     self.go(found[0])
 
-# %% ../nbs/25_browser.ipynb #41f12d8c
+# %% ../nbs/25_browser.ipynb #5cc37bef
 @patch
 def refresh(self:CamBrowser) -> None:
     "Show the present image: picture, words, bars, follow-ups."
@@ -254,7 +256,7 @@ def refresh(self:CamBrowser) -> None:
     self.draw()
     self._follow_ups()
     i = self.place.value-1
-    self.album.make_ahead([self.names[j] for j in (i+1, i+2, i-1, i+3, i+4) if 0 <= j < len(self.names)])
+    self.album.make_ahead([self.names[j] for j in (i+1, i+2, i-1, i+3, i+4) if 0 <= j < len(self.names)], SLOTS)
 
 @patch
 def _empty(self:CamBrowser) -> None:
@@ -264,7 +266,7 @@ def _empty(self:CamBrowser) -> None:
     self.bars.value = '<div class="cam-soft">choose other images, or show all</div>'
     for slot in self.strip: slot.layout.display = "none"
 
-# %% ../nbs/25_browser.ipynb #faf807ec
+# %% ../nbs/25_browser.ipynb #3da1c9df
 @patch(as_prop=True)
 def look(self:CamBrowser) -> dict: # As `album.draw_view` takes them
     "How the picture is drawn at present."
@@ -275,7 +277,7 @@ def look(self:CamBrowser) -> dict: # As `album.draw_view` takes them
 def draw(self:CamBrowser) -> None:
     "The picture alone."
     if not self.names: return
-    image = draw_view(self.album, self.name, self.finding.value, **self.look)
+    image = draw_view(self.album, self.name, self.finding.value, fine=self.arrows.near, **self.look)
     self.picture.value = jpeg(image or blank())
     if image is None: self.message.value = _failed(self.album.view(self.name).reason)
 

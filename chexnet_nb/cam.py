@@ -6,9 +6,9 @@
 __all__ = ['COLOURS', 'RELEASE_SIZE', 'THRESHOLDS', 'TOLERANCE', 'SEEN', 'MEASURES', 'SHARES', 'REFERENCES', 'NOTICE',
            'BOX_COLUMNS', 'class_activation_maps', 'image_maps', 'upscale', 'Scale', 'fit_scale', 'evidence', 'overlay',
            'colour_bar', 'map_boxes', 'find_boxes', 'boxes_on', 'overlap', 'box_mask', 'score_map', 'score_boxes',
-           'tell_apart', 'localization_table', 'run_scale', 'captioned', 'output_of', 'write_maps']
+           'tell_apart', 'localization_table', 'run_scale', 'captioned', 'said_of_maps', 'output_of', 'write_maps']
 
-# %% ../nbs/23_cam.ipynb #4cfcff64
+# %% ../nbs/23_cam.ipynb #54452c51
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import count
@@ -26,44 +26,41 @@ from scipy import ndimage
 from torch.nn import functional as F
 
 from .core import BadInput, atomic_path, kept_on_error, name_refused, only_one, own_folder, some
-from .inference import image_files_of, read_batches, to_input
+from .inference import image_files_of, read_batches
 from .intervals import share_interval
-from .labels import BOX_FILE, finding_name
+from .labels import BOX_FILE, FINDINGS, finding_name
 from .metrics import Bootstrap, interval, observed, ratio
-from .model import CheXNet
+from .network import Network
 from .predictions import write_predictions
 from .progress import tqdm
 from .radiograph import read_radiograph
 from .run import Run
 
-# %% ../nbs/23_cam.ipynb #e6a81627
-@torch.no_grad()
+# %% ../nbs/23_cam.ipynb #130a48fc
 def class_activation_maps(
-    model: CheXNet, # In evaluation mode
-    x: torch.Tensor, # Normalised images, float, shape (batch, 3, height, width)
+    model: Network, # In evaluation mode
+    x: torch.Tensor, # Its input, float, shape (batch, channels, height, width)
 ) -> tuple[torch.Tensor, torch.Tensor]: # Logits (batch, findings) and maps (batch, findings, grid height, width), in logits
-    "M_c = sum over k of w_ck f_k for every finding; raises `BadInput` for a model in training mode."
+    "A map for every finding, exact where the network's head allows it; raises `BadInput` for a model in training mode."
     if model.training:
         raise BadInput("the model is in training mode, where images of a batch change each other's maps; call model.eval()")
-    maps = F.conv2d(model.feature_maps(x), model.classifier.weight[:, :, None, None])
-    return maps.mean((2, 3)) + model.classifier.bias, maps
+    return model.class_maps(x)
 
-# %% ../nbs/23_cam.ipynb #ba6fe901
+# %% ../nbs/23_cam.ipynb #7bb7900f
 def image_maps(
-    model: CheXNet, # In evaluation mode
+    model: Network, # In evaluation mode
     images: np.ndarray|Sequence[np.ndarray], # uint8, shape (images, size, size): an array, a memory map, or a list
     *,
     batch: int=16, # Images a forward pass
     progress: bool=False, # Show a bar
 ) -> tuple[np.ndarray, np.ndarray]: # float32: probabilities (images, findings) and maps (images, findings, h, w)
     "Probabilities and class activation maps of many images."
-    device = next(model.parameters()).device
     starts = tqdm(range(0, len(images), batch), "maps", disable=not progress)
-    inputs = (to_input(torch.from_numpy(np.array(images[i:i+batch])), device) for i in starts)
+    inputs = (model.to_input(torch.from_numpy(np.array(images[i:i+batch]))) for i in starts)
     parts = [class_activation_maps(model, x) for x in inputs]
     if not parts: raise BadInput("no images, so no maps; name at least one")
-    logits, maps = (torch.cat(part).float().cpu() for part in zip(*parts))
-    return logits.sigmoid().numpy(), maps.numpy()
+    logits, maps = (torch.cat(part).float() for part in zip(*parts))
+    return model.probabilities(logits).cpu().numpy(), maps.cpu().numpy()
 
 # %% ../nbs/23_cam.ipynb #1adbb942
 def upscale(
@@ -216,9 +213,9 @@ def score_map(
             row[f"{name}>{t}"], row[f"{name}>{t} false"] = float(row[name] > t), float((best <= t).sum())
     return row
 
-# %% ../nbs/23_cam.ipynb #7e4542ec
+# %% ../nbs/23_cam.ipynb #81cfad3a
 def score_boxes(
-    model: CheXNet, # In evaluation mode
+    model: Network, # In evaluation mode
     images: np.ndarray, # uint8, shape (images, size, size), such as rows of a cache
     names: Sequence[str], # Name of each image
     *,
@@ -303,10 +300,10 @@ def _validation_images(run) -> np.ndarray|None:
     taken = names[np.linspace(0, len(names)-1, min(REFERENCES, len(names))).astype(int)]
     return cache.images[np.sort(cache.rows(taken))] if len(taken) else None
 
-# %% ../nbs/23_cam.ipynb #fc1a714b
+# %% ../nbs/23_cam.ipynb #cea15ebd
 def run_scale(
     run: Run, # Its folder gets `cam_scale.json` where its own validation images are there
-    model: CheXNet, # Its model
+    model: Network, # Its model
     images: np.ndarray|Sequence[np.ndarray]|None=None, # uint8, shape (images, size, size): to scale by where they are not
 ) -> Scale:
     "The scale of a run: kept, else fitted on its validation images, else on the images given; raises `BadInput` without any."
@@ -349,7 +346,14 @@ def captioned(
     for i, (said, colour) in enumerate(last): draw.text((12, y+57+22*i), said, colour, font_size=14)
     return sheet
 
-# %% ../nbs/23_cam.ipynb #b1b6ee5b
+# %% ../nbs/23_cam.ipynb #3f2cc616
+def said_of_maps(
+    model: Network, # The network
+) -> str: # "   Grad-CAM, not exact"; nothing for exact maps
+    "What a caption says of maps that are not exact."
+    return "" if model.exact else f"   {model.maps}, not exact"
+
+# %% ../nbs/23_cam.ipynb #8c0fa73b
 def _findings_to_show(model, wanted, probabilities, points) -> list[int]:
     "Columns to draw: those asked for; else what reaches its operating point; else the most probable one."
     if wanted is not None: return [output_of(model, f) for f in wanted]
@@ -357,11 +361,12 @@ def _findings_to_show(model, wanted, probabilities, points) -> list[int]:
     return reached or [int(probabilities.argmax())]
 
 def output_of(
-    model: CheXNet, # The network
+    model: Network, # The network
     finding: str, # Any spelling
 ) -> int: # Its output
     "Which output of a model is a finding; raises `BadInput` for one that it lacks."
-    name = finding_name(finding)
+    try: name = finding_name(finding, (*FINDINGS, *model.findings))
+    except BadInput: name = finding
     if name in model.findings: return model.findings.index(name)
     raise BadInput(f"the model has no output for {name}; it has {some(model.findings, 14)}")
 
@@ -379,12 +384,12 @@ def _stems(files) -> dict[str, str]: # Name -> how the names of its pictures beg
         taken.add(stems[name].lower())
     return stems
 
-# %% ../nbs/23_cam.ipynb #22c2f80b
+# %% ../nbs/23_cam.ipynb #98e420fb
 class _Drawer:
     "What the pictures of one folder have in common."
-    def __init__(self, run, out, files, scale, share, opacity):
+    def __init__(self, run, model, out, files, scale, share, opacity):
         self.out, self.top, self.share, self.opacity, self.caution = out, scale.top, share, opacity, run.caution
-        self.stems = _stems(files)
+        self.stems, self.kind = _stems(files), said_of_maps(model)
         self.points = {f: p for f, p in run.thresholds.items() if p == p}
 
     def write(self, name, file, finding, probability, heat) -> list[dict]: # The rows of its boxes
@@ -394,8 +399,8 @@ class _Drawer:
         text = f"{file.name}   {finding.replace('_', ' ')} {probability:.2f}"
         if point is not None: text += f" (operating point {point:.2f})"
         shown = overlay(image, heat, self.top, opacity=self.opacity)
-        with atomic_path(self.out/f"{self.stems[name]}_{finding}.png") as part:
-            captioned(shown, text, self.top, boxes=found[:, :4], caution=self.caution).save(part)
+        with atomic_path(self.out/f"{self.stems[name]}_{finding.replace(' ', '_')}.png") as part:
+            captioned(shown, text + self.kind, self.top, boxes=found[:, :4], caution=self.caution).save(part)
         return [dict(zip(BOX_COLUMNS, (name, finding, probability, .5 if point is None else point, *box))) for box in found]
 
 # %% ../nbs/23_cam.ipynb #b1bfacfe
@@ -415,7 +420,7 @@ def _write_tables(out, probabilities, boxes, run) -> None:
         pd.DataFrame(boxes, columns=BOX_COLUMNS).to_csv(part, index=False, float_format="%.6g")
     write_predictions(pd.DataFrame(probabilities), out/"probabilities.csv", trained_on=run.trained_on)
 
-# %% ../nbs/23_cam.ipynb #a0f9f416
+# %% ../nbs/23_cam.ipynb #c1178bc7
 def write_maps(
     run: str|Path, # Run folder, or any with a checkpoint; its `thresholds.json` gives the operating points, 0.5 without
     images: str|Path|Iterable[str|Path], # Files and folders of radiographs
@@ -433,7 +438,7 @@ def write_maps(
     with only_one(own_folder(out), "drawing maps into"), kept_on_error(out):
         if (out/"probabilities.csv").exists(): raise BadInput(f"{out} holds results already; name another folder")
         scale = run_scale(run, model, _squares(files, model.size))
-        return _draw(run, model, files, _Drawer(run, out, files, scale, share, opacity), scale, findings, batch)
+        return _draw(run, model, files, _Drawer(run, model, out, files, scale, share, opacity), scale, findings, batch)
 
 def _draw(run, model, files, drawer, scale, findings, batch):
     "Draw and write; returns what could not be read."

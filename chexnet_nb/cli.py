@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['EXAMPLES', 'FORMATS', 'BASH', 'COMMANDS', 'command_parser', 'call', 'phantom', 'prepare', 'download', 'verify',
-           'pneumoniamnist', 'train', 'predict', 'cam', 'evaluate', 'compare', 'radiologists', 'run', 'experiments',
-           'index', 'doctor', 'help_', 'completion', 'usage', 'main', 'Ended']
+           'pneumoniamnist', 'train', 'predict', 'export', 'import_', 'push', 'cam', 'evaluate', 'compare',
+           'radiologists', 'run', 'experiments', 'index', 'doctor', 'help_', 'completion', 'usage', 'main', 'Ended']
 
-# %% ../nbs/27_cli.ipynb #ca51fb5f
+# %% ../nbs/27_cli.ipynb #db949cbd
 import inspect
 import os
 import signal
 import sys
 import threading
-from argparse import ArgumentParser, BooleanOptionalAction, HelpFormatter
+from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, HelpFormatter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +23,7 @@ from fastcore.docments import docments
 from . import __version__
 from .core import BadInput, check_place, in_range, name_refused, new_folder, own_folder
 
-# %% ../nbs/27_cli.ipynb #2ae9ea67
+# %% ../nbs/27_cli.ipynb #e767428f
 def _add(parser, p, about):
     "Add a parameter of a function to its parser."
     silent = p.default in (p.empty, None, "") or p.kind is p.VAR_POSITIONAL or p.annotation is list
@@ -32,7 +32,7 @@ def _add(parser, p, about):
     if p.kind is p.VAR_POSITIONAL: return parser.add_argument(p.name, nargs="+", **takes)
     if p.kind is not p.KEYWORD_ONLY:
         return parser.add_argument(p.name, **takes, **dict(nargs="?", default=p.default) if p.default is not p.empty else {})
-    flag = f"-{p.name}" if len(p.name) == 1 else "--" + p.name.replace("_", "-")
+    flag = f"-{p.name}" if len(p.name) == 1 else "--" + p.name.rstrip("_").replace("_", "-")
     takes |= dict(required=True) if p.default is p.empty else dict(default=p.default)
     if p.annotation is bool: takes["action"] = BooleanOptionalAction
     elif p.annotation is list: takes.update(action="append", metavar="NAME=VALUE", default=[])
@@ -43,17 +43,21 @@ def _add(parser, p, about):
 
 def _choices():
     "Option -> the names it takes; a wrong one is refused by whoever reads it, with the list."
-    from chexnet_nb.recipe import CHOICES
+    from chexnet_nb.recipe import CHOICES, FAMILIES, RECIPES
     from chexnet_nb.splits import SPLITS
-    return {**CHOICES, "split": SPLITS, "on_bad": ("stop", "skip"), "absent": ("stop", "skip")}
+    return {**CHOICES, "architecture": [*CHOICES["architecture"], *(f"{f}:NAME" for f in FAMILIES)], "recipe": RECIPES,
+            "split": SPLITS, "on_bad": ("stop", "skip"), "absent": ("stop", "skip"), "average": ("none", "flip", "ten-crop"),
+            "engine": ("torch", "onnx")}
 
 def _add_settings(parser):
-    "The settings of a `Recipe`, for a command that takes them as `**settings`; those it names itself are left to it."
+    "The settings of a `Recipe`, for a command that takes them as `**settings`: those that are given, but for its own ones."
     from chexnet_nb.recipe import recipe_settings
     known = {action.dest for action in parser._actions}
     for name, (default, about) in recipe_settings().items():
         p = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=type(default))
         if name not in known: _add(parser, p, about)
+    for action in parser._actions:
+        if action.dest in recipe_settings().keys() - known: action.default = SUPPRESS
 
 def command_parser(
     command, # A function
@@ -75,7 +79,7 @@ class _Layout(HelpFormatter):
 
 def _name(command): return command.__name__.rstrip("_").replace("_", "-")
 
-# %% ../nbs/27_cli.ipynb #5385dbb2
+# %% ../nbs/27_cli.ipynb #cf071971
 EXAMPLES = dict(
     phantom="chexnet phantom data/phantom --patients 120",
     download="chexnet download data/nih --archives 1-3",
@@ -83,11 +87,21 @@ EXAMPLES = dict(
     verify="chexnet verify data/nih",
     pneumoniamnist="chexnet pneumoniamnist data/pneumoniamnist",
     train="""chexnet train data/phantom --task chexnet14 --split official --out runs/first \\
-      --architecture densenet_demo --size 112 --no-pretrained --epochs 4""",
-    predict="chexnet predict runs/first film.png folder/of/films --out predictions.csv",
+      --architecture densenet_demo --size 112 --no-pretrained --epochs 4
+  chexnet train data/nih --task chexnet14 --seeds 3 --out runs/three
+  chexnet train --from runs/first --out runs/again                # the same once more, compared""",
+    **{"import": """chexnet import densenet121-res224-nih --out runs/xrv            # fetched by name
+  chexnet import model.pth.tar --out runs/arnoweng                # a file
+  chexnet import timm:convnext_tiny --out runs/start              # a backbone, its last layer random
+  chexnet import hf:OWNER/NAME --out runs/shared                  # a run that was pushed to the Hugging Face Hub"""},
+    export="chexnet export runs/first --out model.onnx",
+    push="chexnet push runs/first OWNER/NAME --report reports/first",
+    predict="""chexnet predict runs/first film.png folder/of/films --out predictions.csv
+  chexnet predict runs/first films --out averaged.csv --average flip --engine onnx""",
     cam="chexnet cam runs/first film.png --out maps --findings Effusion,Mass",
     evaluate="chexnet evaluate predictions.csv --out reports/mine",
-    compare="chexnet compare first.csv second.csv --out reports/difference",
+    compare="""chexnet compare first.csv second.csv --out reports/difference
+  chexnet compare ours=runs/a/predictions_test.csv theirs.csv third.csv --average --out reports/three""",
     radiologists="chexnet radiologists readers.csv --predictions predictions.csv --out reports/readers",
     run="chexnet run chexnet14 -p epochs=8 --out reports/mine",
     experiments="chexnet experiments",
@@ -97,7 +111,7 @@ EXAMPLES = dict(
     doctor="chexnet doctor",
     help="chexnet help evaluate")
 
-# %% ../nbs/27_cli.ipynb #0543b27b
+# %% ../nbs/27_cli.ipynb #4d6310d4
 FORMATS = dict(
     predictions="""a predictions table: CSV (also .csv.gz), one row an image, a probability in [0, 1] a finding
     Image Index,Effusion,Mass
@@ -115,7 +129,13 @@ def _more(command) -> str:
     name, read = _name(command), inspect.signature(command).parameters
     roles = dict.fromkeys(p.split("_")[0] for p in read if p.split("_")[0] in FORMATS)
     parts = [f"example:\n  {EXAMPLES[name]}\n"] if name in EXAMPLES else []
-    return "\n".join([*parts, *(["tables:"] if roles else []), *(f"  {FORMATS[role]}" for role in roles)])
+    return "\n".join([*parts, *(["tables:"] if roles else []), *(f"  {FORMATS[role]}" for role in roles), *_public(name)])
+
+def _public(name) -> list[str]:
+    "The public weights, for `chexnet import`."
+    if name != "import": return []
+    from chexnet_nb.weights import known_weights
+    return ["public weights, by name:", *(f"  {k.name:28} {k.licence:14} {k.source}" for k in known_weights().values())]
 
 # %% ../nbs/27_cli.ipynb #80ea350b
 def call(
@@ -192,37 +212,69 @@ def pneumoniamnist(
     made = write_pneumoniamnist(out, npz)
     print(f"PneumoniaMNIST, {len(list(made.rglob('*.png'))):,} images of 28 px, in {made}")
 
-# %% ../nbs/27_cli.ipynb #0c56160c
+# %% ../nbs/27_cli.ipynb #caea16bf
 def train(
-    data, # Folder of radiographs
+    data=None, # Folder of radiographs; may be left out with --from
     *,
-    task:str, # "chexnet14" or "pneumonia"
+    task:str=None, # "chexnet14" or "pneumonia"; needed without --from
     out, # Run folder
+    from_=None, # Finished run to repeat: its recipe, split, labels and images; nothing else is chosen then
     split:str="community", # "community", "official", "pneumonia" or "random"
     lists=None, # Folder with the lists of the split; by default DATA
     absent:str="stop", # If lists name images that are not there: "stop", or "skip" them
     on_bad:str="stop", # With files that do not decode: "stop", or "skip" them
     labels=None, # Label table; by default DATA's, else the packaged one
     cache=None, # Cache folder
-    devices:int=1, # GPUs or processes
+    checkpoint_every:int=None, # Steps after which a checkpoint is written; by default at the end of each epoch alone
+    devices:int=None, # GPUs or processes of this machine; by default as many as torchrun or SLURM started, or 1
+    nodes:int=None, # Machines; by default as many as torchrun or SLURM started, or 1
+    recipe:str="paper", # Whose values stand where none is given: "paper", or "strong" for what has come since 2017
+    seeds:int=1, # Runs, from the recipe's seed on, each into OUT/seed-N; more than one: both spreads, their average as one table
     **settings, # Of `Recipe`
 ):
     "Train the paper's network by the paper's recipe; what departs from it is recorded in the run folder."
+    if from_: return _repeat(from_, out, data, settings | dict(task=task), devices, nodes, checkpoint_every)
+    if lacking := [n for n, v in (("DATA", data), ("--task", task)) if not v]:
+        raise BadInput(f"{' and '.join(lacking)} needed; name a folder of radiographs and a task, or a run with --from")
     from chexnet_nb.recipe import new_recipe
-    recipe = new_recipe(task=task, **settings)
+    recipe = new_recipe(recipe, task=task, **settings)
     from chexnet_nb.dataset import open_study
+    from chexnet_nb.devices import in_turn, launched, leads
+    from chexnet_nb.members import members_text, plan_members, train_members, write_members
     from chexnet_nb.run import Run
     from chexnet_nb.training import train as train_study
-    in_range("devices", devices, 1, 1024)
-    Run(out).refuse_finished()
-    study = open_study(data, recipe.size, split=split, lists=lists, absent=absent, on_bad=on_bad, labels=labels, cache=cache,
-                       seed=recipe.seed)
-    trained = Run(train_study(study, out, recipe, devices=devices))
+    devices, nodes = (given if asked is None else asked for asked, given in zip((devices, nodes), launched()))
+    if in_range("devices", devices, 1, 1024)*in_range("nodes", nodes, 1, 1024) > 1 and seeds > 1:
+        raise BadInput(f"{seeds} seeds on {devices*nodes} devices; train each by a command of its own, with --seed")
+    if in_range("seeds", seeds, 1, 100) > 1: plan_members(out, recipe, seeds)
+    elif leads(): Run(out).refuse_finished()
+    study = in_turn(lambda: open_study(data, recipe.size, split=split, lists=lists, absent=absent, on_bad=on_bad, labels=labels,
+                                       cache=cache, seed=recipe.seed, progress=leads()))
+    if seeds > 1:
+        runs = train_members(study, out, recipe, seeds=seeds, checkpoint_every=checkpoint_every)
+        return print(f"{members_text(*write_members(out, runs, study.table))} Runs, average and spreads in {out}")
+    trained = Run(train_study(study, out, recipe, checkpoint_every=checkpoint_every, devices=devices, nodes=nodes,
+                              progress=leads()))
+    if leads(): print(_trained(trained))
+
+def _trained(trained) -> str:
+    "What came of a training, in a line."
     kept = trained.curves.set_index("epoch").loc[trained.about["best_epoch"]]
     said = f"validation loss {kept['val_loss']:.4f} in epoch {trained.about['best_epoch']} of {len(trained.curves)}"
-    print(f"{said}; run in {trained.folder}" + (f"; {trained.caution}" if trained.caution else ""))
+    return f"{said}; run in {trained.folder}" + (f"; {trained.caution}" if trained.caution else "")
 
-# %% ../nbs/27_cli.ipynb #62361334
+def _repeat(earlier, out, data, settings, devices, nodes, checkpoint_every):
+    "Train a run once more, and say how far it is the same."
+    if given := [f"--{name.replace('_', '-')}" for name, value in settings.items() if value is not None]:
+        raise BadInput(f"{', '.join(given)} beside --from; a run is repeated by its own recipe: leave one of them out")
+    from chexnet_nb.devices import leads
+    from chexnet_nb.repeat import compare_runs, train_again
+    from chexnet_nb.run import Run
+    again = train_again(earlier, out, data=data, devices=devices, nodes=nodes, checkpoint_every=checkpoint_every,
+                        progress=leads())
+    if leads(): print(_trained(Run(again)), compare_runs(earlier, again), sep="\n")
+
+# %% ../nbs/27_cli.ipynb #056e9ec2
 def _told(run) -> str:
     "The last line of an answer."
     from chexnet_nb.run import Run
@@ -230,19 +282,68 @@ def _told(run) -> str:
     return "research only, not for diagnosis" + (f"; {caution}: its answers say nothing about radiographs" if caution else "")
 
 def predict(
-    run, # Run folder, or any folder with a checkpoint
+    run, # Run folder, any folder with a checkpoint, or a folder of several seeds for their average
     *image, # Radiographs (PNG, JPEG, DICOM), or folders of them
     out, # Predictions table to write
+    average:str=None, # Mean over views of an image: none, flip, or ten-crop as older reproductions have it; by default the run's
+    engine:str="torch", # What computes: torch, or onnx for ONNX Runtime on the CPU
 ):
     "The probability of each finding on single radiographs; research only, not for diagnosis."
     from chexnet_nb.predictions import new_table, write_predictions
     new_table(out)
-    from chexnet_nb.inference import predict_files
+    from chexnet_nb.members import member_folders, predict_members
     from chexnet_nb.run import Run
-    table, refused = predict_files(run, image)
-    write_predictions(table, out, trained_on=Run(run).trained_on)
-    print(f"{len(table):,} images in {out}; {_told(run)}")
+    table, refused = predict_members(run, image, average=average, engine=engine)
+    one = next(iter(member_folders(run)), run)
+    write_predictions(table, out, trained_on=Run(one).trained_on)
+    print(f"{len(table):,} images in {out}; {_told(one)}")
     name_refused(refused)
+
+def export(
+    run, # Run folder, or any folder with a checkpoint
+    *,
+    out, # ONNX file to write
+):
+    "Write a network as an ONNX file, from bytes at its size to probabilities."
+    from chexnet_nb.core import check_place
+    check_place(out)
+    from chexnet_nb.export import export_onnx
+    print(f"{export_onnx(run, out)}: uint8 images (batch, size, size) in, probabilities out; {_told(run)}")
+
+def import_(
+    what, # A file of weights, a name of public ones (see `chexnet help import`), timm:NAME, torchvision:NAME or hf:OWNER/NAME
+    *,
+    out, # Run folder to make
+    architecture=None, # Of a file; by default what its name says, else densenet121
+    findings=None, # Its outputs in order, with commas; by default the usual ones of as many
+    size:int=None, # Side in pixels of the images; by default what the weights were trained on, else 224
+    pickled:bool=False, # Take the tensors out of a pickled model; nothing of it is run
+    pretrained:bool=True, # A backbone: with the library's ImageNet weights
+    synthetic:bool=False, # The network saw no radiograph
+):
+    "Make a run folder of weights from elsewhere; nothing of a file is run."
+    from chexnet_nb.core import new_folder
+    new_folder(out)
+    if what.startswith("hf:"):
+        from chexnet_nb.hub import pull
+        return print(f"{what} in {pull(what[3:], out)}; {_told(out)}")
+    from chexnet_nb.bring import import_weights
+    made = import_weights(what, out, architecture=architecture, findings=findings, size=size, pickled=pickled,
+                          pretrained=pretrained, synthetic=synthetic)
+    about = made.about["imported"]
+    head = "; its last layer is random: train it before its answers mean anything" if "weights" in about else ""
+    print(f"{len(made.findings)} findings at {made.size} px in {made.folder}; licence: {about['licence']}{head}; {_told(out)}")
+
+def push(
+    run, # Finished run folder
+    repo, # OWNER/NAME on the Hugging Face Hub; made if it is not there
+    *,
+    report=None, # Report folder whose scores go into the model card
+    private:bool=True, # A new repository is seen by its owner alone
+):
+    "Share a run's weights, recipe and model card on the Hugging Face Hub; needs the extra `hub`."
+    from chexnet_nb.hub import push as push_run
+    print(f"{push_run(run, repo, report=report, private=private)}; {_told(run)}")
 
 def cam(
     run, # Run folder, or any folder with a checkpoint
@@ -296,26 +397,28 @@ def evaluate(
     _report("evaluate", out, files, **files, findings=findings, cluster=cluster, method=method, n_boot=n_boot,
             seed=seed, synthetic=synthetic)
 
-# %% ../nbs/27_cli.ipynb #532dc8d0
+# %% ../nbs/27_cli.ipynb #8325a5a7
 def compare(
-    predictions_a, # Predictions table
-    predictions_b, # Another one, of the same images unless --unpaired
-    *,
+    *predictions, # Predictions tables, two or more, of the same images unless --unpaired; each as FILE or NAME=FILE
+    average:bool=False, # Their average (of log odds) as one more entrant
     out=None, # Result folder; by default reports/compare
     labels=None, # Label table; by default the complete one of ChestX-ray14, v2020
-    images=None, # Text file of the images to score; by default all that both have
-    findings=None, # Findings, with commas, of any vocabulary; by default those of NIH's 14 that both have
-    unpaired:bool=False, # The two were scored on different images
+    images=None, # Text file of the images to score; by default all that they share
+    findings=None, # Findings, with commas, of any vocabulary; by default those of NIH's 14 that all have
+    unpaired:bool=False, # Two tables that were scored on different images
     cluster:bool=True, # Take patients as independent, rather than images
-    method="delong", # Intervals: delong, or percentile of bootstrap samples
+    method="delong", # Intervals: delong, or for two tables percentile of bootstrap samples
     n_boot:int=10_000, # Bootstrap samples, for percentiles
     seed:int=0, # Of the bootstrap
     synthetic:bool=False, # Label the result as synthetic
 ):
-    "Paired differences of AUROC with intervals, and DeLong's test."
-    files = _named(predictions_a=predictions_a, predictions_b=predictions_b, labels=labels, images=images)
-    _report("compare", out, files, predictions=[predictions_a, predictions_b], labels=labels, images=images, findings=findings,
-            unpaired=unpaired, cluster=cluster, method=method, n_boot=n_boot, seed=seed, synthetic=synthetic)
+    "Paired differences of AUROC of any number of tables; intervals cover other patients, not another training run."
+    from chexnet_nb.scoreboard import name_tables
+    if len(predictions) < 2: raise BadInput("1 predictions table; give two or more to compare")
+    tables = name_tables(predictions)
+    files = {f"table {name}": file for name, file in tables.items()} | _named(labels=labels, images=images)
+    _report("compare", out, files, predictions=list(predictions), average=average, labels=labels, images=images,
+            findings=findings, unpaired=unpaired, cluster=cluster, method=method, n_boot=n_boot, seed=seed, synthetic=synthetic)
 
 # %% ../nbs/27_cli.ipynb #3405735e
 def radiologists(
@@ -411,9 +514,9 @@ def completion(
     if shell == "zsh": print("autoload -U +X compinit && compinit\nautoload -U +X bashcompinit && bashcompinit")
     print(BASH.format(cases=cases, commands=" ".join(COMMANDS), experiments=" ".join(find_experiments())))
 
-# %% ../nbs/27_cli.ipynb #6e35a89f
-COMMANDS = {_name(c): c for c in (phantom, download, prepare, verify, pneumoniamnist, train, predict, cam, evaluate, compare,
-                                  radiologists, run, experiments, index, doctor, completion, help_)}
+# %% ../nbs/27_cli.ipynb #990a3703
+COMMANDS = {_name(c): c for c in (phantom, download, prepare, verify, pneumoniamnist, train, import_, export, push, predict, cam,
+                                  evaluate, compare, radiologists, run, experiments, index, doctor, completion, help_)}
 
 def usage() -> str:
     "The subcommands, a line each."

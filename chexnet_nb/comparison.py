@@ -6,7 +6,7 @@
 __all__ = ['PROTOCOL_NOTES', 'rater_counts', 'enough', 'verdicts', 'rater_points', 'pair_notes', 'undefined_notes',
            'threshold_notes', 'Comparison', 'compare_readers']
 
-# %% ../nbs/16_comparison.ipynb #ecdb17b9
+# %% ../nbs/16_comparison.ipynb #aa61cc1d
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from .agreement import kappa_table
 from .intervals import FEW
 from .labels import patients_of, read_truth
 from .predictions import asked_findings, read_predictions, read_thresholds, trained_note
-from .protocols import (METHODS, RESAMPLE, count_pairs, differences_table, f1_by_threshold, f1_table, fitting_images,
+from .protocols import (F1_METHODS, UNITS, count_pairs, differences_table, f1_by_threshold, f1_table, fitting_images,
                                   majority, majority_positives, majority_truth, network_thresholds, one_of, rater_samples,
                                   threshold_samples, units_of)
 from .radiologists import Panel, make_panel, read_readers, shared_by
@@ -151,7 +151,7 @@ def _groups(images, truth):
         known = truth.set_index("Image Index").loc[images].reset_index()
     return patients_of(known)
 
-# %% ../nbs/16_comparison.ipynb #1095088b
+# %% ../nbs/16_comparison.ipynb #9aebe983
 def compare_readers(
     readers: str|Path, # Reader CSV
     predictions: str|Path, # Predictions CSV, best of more images than were read
@@ -166,8 +166,8 @@ def compare_readers(
     seed: int=0, # Seed of the bootstrap
 ) -> Comparison:
     "The paper's Table 1 for every finding, in three protocols. Raises `BadInput`."
-    one_of(resample, RESAMPLE, "unit to resample")
-    one_of(method, METHODS, "method for intervals")
+    one_of(resample, UNITS, "unit to resample")
+    one_of(method, F1_METHODS, "method for intervals")
     said, network = read_readers(readers, findings), read_predictions(predictions, findings)
     wanted = shared_by(said, network, asked_findings(findings))[0]
     given = read_thresholds(thresholds, wanted)

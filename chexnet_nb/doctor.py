@@ -21,8 +21,9 @@ from .core import BadInput
 from .run import Run
 from .source import read_source
 
-# %% ../nbs/26_doctor.ipynb #7f296cab
-USES = dict(dicom="DICOM files", lab="JupyterLab and the browser's page", medmnist="PneumoniaMNIST's download")
+# %% ../nbs/26_doctor.ipynb #440e079f
+USES = dict(dicom="DICOM files", backbones="timm's networks", onnx="ONNX files and ONNX Runtime",
+            lab="JupyterLab and the browser's page", medmnist="PneumoniaMNIST's download")
 
 def _requirements() -> dict[str, list[str]]: # "" or the extra's name -> packages
     "The packages that are needed, and those of the extras in `USES`."

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['BLUE', 'ORANGE', 'GREEN', 'GREY', 'new_axes', 'labelled', 'Picture', 'plot_forest', 'plot_roc', 'plot_reliability',
-           'plot_curves', 'plot_raters', 'plot_differences', 'plot_thresholds']
+           'plot_curves', 'plot_raters', 'plot_differences', 'plot_thresholds', 'plot_layers', 'plot_power',
+           'plot_outputs']
 
-# %% ../nbs/14_figures.ipynb #2f48f0b7
-from collections.abc import Iterable, Sequence
+# %% ../nbs/14_figures.ipynb #3981d915
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from io import BytesIO
 
@@ -17,6 +18,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from .calibration import reliability
@@ -271,3 +273,69 @@ def plot_thresholds(
     figure = labelled(axes, "threshold", "F1", title)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower right", ncols=2, frameon=False, fontsize=8)
     return figure
+
+# %% ../nbs/14_figures.ipynb #aa86656f
+_MARKS = ((GREY, "s"), (BLUE, "o"), (ORANGE, "D"), (GREEN, "^"), ("#CC79A7", "v"), ("#56B4E9", "P"), ("#8a6d00", "X"),
+          ("black", "*"))
+
+def plot_layers(
+    table: pd.DataFrame, # Index: names of the rows; a column an estimate, its name for the legend
+    *,
+    xlabel: str="AUROC", # Below
+    title: str="", # Above
+    line: float|None=.5, # A vertical line; None for none
+    ax: Axes|None=None, # Where to draw; None for a new figure
+) -> Figure:
+    "A row a name, a mark an estimate, at most eight."
+    if ax is None: ax, = new_axes(1, 1, (7, .28*len(table)+1.2))
+    y = -np.arange(len(table))
+    ax.hlines(y, table.min(axis=1), table.max(axis=1), color="0.85", lw=1.5, zorder=0)
+    for (name, values), (color, marker) in zip(table.items(), _MARKS):
+        ax.plot(values, y, marker, color=color, ms=5.5, ls="none", label=name)
+    if line is not None: ax.axvline(line, color=GREY, lw=1, ls=":")
+    ax.set_yticks(y, [str(n).replace("_", " ") for n in table.index], fontsize=9)
+    ax.set(xlabel=xlabel, ylim=(y[-1]-.6, .6))
+    ax.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
+    return labelled([ax], title=title)
+
+# %% ../nbs/14_figures.ipynb #93600fac
+def plot_power(
+    curves: Mapping[str, pd.DataFrame], # Name -> `images` and `seen`, as `power.assumed_power` gives them
+    *,
+    difference: float=.05, # The difference asked about, a line
+    marks: tuple[int, ...]=(188, 420, 810), # Numbers of images to mark
+    title: str="", # Above
+    ax: Axes|None=None, # Where to draw; None for a new figure
+) -> Figure:
+    "The smallest difference of F1 seen with power 0.8, by number of images."
+    if ax is None: ax, = new_axes(1, 1, (6.5, 3.4))
+    for (name, curve), color in zip(curves.items(), sns.color_palette("viridis", len(curves))):
+        ax.plot(curve.images, curve.seen, color=color, label=name)
+    ax.axhline(difference, color=GREY, lw=1, ls=":")
+    for n in marks: ax.axvline(n, color="0.85", lw=1, zorder=0)
+    ax.set(xscale="log", xlabel="images", ylabel="difference of F1 seen", ylim=(0, .4))
+    ax.set_xticks([*marks, 2000, 5000], [f"{n:,}" for n in (*marks, 2000, 5000)])
+    ax.minorticks_off()
+    ax.legend(frameon=False, fontsize=8)
+    return labelled([ax], title=title)
+
+# %% ../nbs/14_figures.ipynb #e0b719c8
+def plot_outputs(
+    table: pd.DataFrame, # As `experts.best_outputs` gives it
+    *,
+    title: str="", # Above
+    ax: Axes|None=None, # Where to draw; None for a new figure
+) -> Figure:
+    "AUROC of each output for each expert finding, the best of a row framed."
+    wide = table.pivot(index="expert", columns="output", values="auroc").loc[pd.unique(table.expert)]
+    if ax is None: ax, = new_axes(1, 1, (9, .5*len(wide)+1.6))
+    sns.heatmap(wide, annot=True, fmt=".2f", vmin=.3, vmax=1, cmap="BrBG", cbar=False, annot_kws={"fontsize": 8}, ax=ax)
+    for i, j in enumerate(wide.to_numpy().argmax(1)): ax.add_patch(_frame(j, i))
+    ax.set(xlabel="output of the network", ylabel="")
+    ax.set_xticklabels([t.get_text().replace("_", " ") for t in ax.get_xticklabels()], rotation=40, ha="right", fontsize=8)
+    ax.tick_params(axis="y", rotation=0, labelsize=8)
+    return labelled([ax], title=title)
+
+def _frame(x, y):
+    "A frame around one cell."
+    return Rectangle((x, y), 1, 1, fill=False, edgecolor=ORANGE, lw=2)

@@ -13,21 +13,19 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from .core import BadInput, name_key, read_table, some
+from .core import BadInput, find_column, read_table, some
 from .labels import FINDINGS, finding_name
 from .predictions import asked_findings
 
-# %% ../nbs/13_radiologists.ipynb #64601c51
+# %% ../nbs/13_radiologists.ipynb #62b1d17b
 JUDGED = {"yes": 1., "1": 1., "1.0": 1., "true": 1., "no": 0., "0": 0., "0.0": 0., "false": 0.}
 NOT_JUDGED = {"hedge", "", "nan", "none", "<na>"}
 _ROLES = {"Image Index": ("imageid", "imageindex", "image"), "reader": ("readerid", "reader", "raterid", "rater")}
 
 def _column(table, role, path):
     "The column that plays a role; raises `BadInput` if there is none."
-    for column in table.columns:
-        if name_key(column) in _ROLES[role]: return column
     what = "image" if role == "Image Index" else "reader"
-    raise BadInput(f"{path}: no column for the {what}; found {some(table.columns, 20)}; name it {what.capitalize()} ID")
+    return find_column(table, _ROLES[role], path, called=f"for the {what}", advice=f"name it {what.capitalize()} ID")
 
 # %% ../nbs/13_radiologists.ipynb #445fc670
 def _judgements(column, path, images):

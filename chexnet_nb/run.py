@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SYNTHETIC', 'SAME', 'Run']
 
-# %% ../nbs/19_run.ipynb #73080302
+# %% ../nbs/19_run.ipynb #95e24543
 import os
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -17,8 +17,10 @@ from fastcore.basics import patch
 
 from .cache import Cache, default_cache
 from .core import BadInput, LOCK, check_place, read_json, read_table, some, write_json
-from .model import CheXNet, load_model, read_config, save_model
+from .model import load_model, read_config, save_model
+from .network import Network
 from .predictions import read_predictions, write_predictions
+from .recipe import recipe_settings
 from .source import NIH, Source
 from .splits import read_split, write_split
 
@@ -58,9 +60,9 @@ def needed(self:Run) -> Run: # Itself
         raise BadInput(f"the run in {self.folder} is {self.about.get('status')}; repeat its command to finish it")
     return self
 
-# %% ../nbs/19_run.ipynb #f2369507
+# %% ../nbs/19_run.ipynb #9bbf8959
 @patch
-def model(self:Run) -> CheXNet: # In evaluation mode, on the CPU
+def model(self:Run) -> Network: # In evaluation mode, on the CPU
     "The network; raises `BadInput` for a folder without a checkpoint."
     return load_model(self.folder)
 
@@ -73,6 +75,11 @@ def findings(self:Run) -> tuple[str, ...]:
 def size(self:Run) -> int:
     "Side in pixels of the images that the network sees; raises `BadInput` for a folder without a checkpoint."
     return read_config(self.folder)["size"]
+
+@patch(as_prop=True)
+def average(self:Run) -> str: # "none" or "flip", as `inference.predict` takes it
+    "Over what the run's own predictions are averaged, on which its operating points were fitted."
+    return "flip" if self.about.get("recipe", {}).get("views") == "flip" else "none"
 
 # %% ../nbs/19_run.ipynb #1cf7c7b0
 SYNTHETIC = "synthetic images"
@@ -173,7 +180,7 @@ def write_scale(self:Run,
     try: write_json(self.folder/"cam_scale.json", scale)
     except OSError: pass
 
-# %% ../nbs/19_run.ipynb #91cde467
+# %% ../nbs/19_run.ipynb #8beb783b
 SAME = dict(recipe="recipe", split="split", shuffled_labels="shuffling", label_fingerprint="labels",
             image_fingerprint="pixels") # What must be equal for a run to be the same run, and what it is called
 
@@ -182,7 +189,11 @@ def differs(self:Run,
     about: dict, # What a run says of itself
 ) -> list[str]: # Names in `SAME`
     "In what this run is another than the one described; what an earlier version did not record counts as equal."
-    return [k for k in SAME if k in self.about and self.about[k] != about[k]]
+    return [k for k in SAME if k in self.about and _complete(k, self.about[k]) != _complete(k, about[k])]
+
+def _complete(key, value):
+    "A recipe with the settings that it does not have, at their defaults: how an earlier version, without them, trained."
+    return {name: default for name, (default, _) in recipe_settings().items()} | value if key == "recipe" else value
 
 @patch
 def refuse_finished(self:Run) -> None:
@@ -240,7 +251,7 @@ def write_predictions(self:Run,
 
 @patch
 def finish(self:Run,
-    model: CheXNet, # The network to keep
+    model: Network, # The network to keep
     *,
     thresholds: dict[str, float], # Finding -> threshold
     epoch: int, # Whose weights these are

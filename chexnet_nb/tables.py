@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PAPER_REMARKS', 'Html', 'number', 'with_interval', 'html_table', 'notes', 'synthetic_note', 'auroc_page_table',
-           'operating_page_table', 'calibration_page_table', 'compare_page_table', 'rater_page_table',
-           'difference_page_table', 'published', 'published_auroc', 'provenance_of', 'made_from_table',
-           'provenance_table', 'data_note', 'write_tables', 'write_headline']
+           'operating_page_table', 'calibration_page_table', 'compare_page_table', 'entrants_page_table',
+           'pairs_page_table', 'rater_page_table', 'difference_page_table', 'published', 'published_auroc',
+           'provenance_of', 'made_from_table', 'provenance_table', 'data_note', 'write_tables', 'write_headline']
 
 # %% ../nbs/15_tables.ipynb #419b0c87
 import hashlib
@@ -119,7 +119,7 @@ def operating_page_table(
         shown[head] = _intervals(table, name, f"{name}_low", f"{name}_high")
     return Html(html_table(shown) + _reasons(table))
 
-# %% ../nbs/15_tables.ipynb #dfae40db
+# %% ../nbs/15_tables.ipynb #5e96012a
 def calibration_page_table(
     table: pd.DataFrame, # As `calibration.calibration_table` gives it
 ) -> Html:
@@ -129,16 +129,41 @@ def calibration_page_table(
     shown = shown.assign(**{"ECE": table.ece, "ECE by chance": table.ece_chance, "error without bias": table.rms_debiased})
     return Html(html_table(shown) + _reasons(table))
 
+def _as_p(ps): return ["" if pd.isna(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}" for p in ps]
+
 def compare_page_table(
     table: pd.DataFrame, # As `metrics.compare_table` gives it
 ) -> Html:
     "Two AUROCs, their difference with its interval, p and the p corrected for the number of findings, for a page."
-    def as_text(ps): return ["" if pd.isna(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}" for p in ps]
     positives = ["" if pd.isna(p) else f"{p:,}" for p in table.positives]
     shown = pd.DataFrame({"finding": table.finding, "positives": positives, "first": table["first"], "second": table["second"],
                           "difference (95% interval)": _intervals(table, "difference", "low", "high"),
-                          "p": as_text(table.p), "p, corrected (Holm)": as_text(table.p_holm)})
+                          "p": _as_p(table.p), "p, corrected (Holm)": _as_p(table.p_holm)})
     return Html(html_table(shown, strong=[-1]) + _reasons(table))
+
+# %% ../nbs/15_tables.ipynb #1854b460
+def entrants_page_table(
+    scores: pd.DataFrame, # As `scoreboard.score_entrants` gives it
+    *,
+    digits: int=3, # After the point
+) -> Html:
+    "AUROC of every entrant with its interval, a row a finding, for a page."
+    cells = pd.Series([with_interval(*row, digits) for row in scores[["auroc", "low", "high"]].to_numpy(float)],
+                      [scores.finding, scores.entrant]).unstack()
+    findings, entrants = pd.unique(scores.finding), pd.unique(scores.entrant)
+    positives = scores.drop_duplicates("finding").positives
+    counts = pd.DataFrame({"finding": findings, "positives": ["" if pd.isna(p) else f"{p:,}" for p in positives]})
+    return html_table(counts.join(cells.loc[findings, entrants].reset_index(drop=True)), strong=[-1])
+
+def pairs_page_table(
+    pairs: pd.DataFrame, # As `scoreboard.score_entrants` gives it
+    finding: str="mean", # Whose differences
+) -> Html:
+    "Differences of every pair with interval, p and the p corrected for the number of pairs, for a page."
+    rows = pairs[pairs.finding == finding]
+    gaps = [with_interval(*row, 4) for row in rows[["difference", "low", "high"]].to_numpy(float)]
+    return html_table(pd.DataFrame({"first": rows["first"], "second": rows["second"], "difference (95% interval)": gaps,
+                                    "p": _as_p(rows.p), "p, corrected (Holm)": _as_p(rows.p_adjusted)}))
 
 # %% ../nbs/15_tables.ipynb #92752a26
 def rater_page_table(

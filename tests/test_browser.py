@@ -14,9 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found; `apt-get install chromium` to run these tests")
+SIDE = 800 # Pixels of the images
 NOTEBOOK = "nbs/tutorials/cam_browser.ipynb"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]
@@ -37,6 +39,7 @@ def project(tmp_path_factory):
     data = write_phantom(root/"phantom", patients=40, size=256, progress=False, images_each=4, workers=1)
     labels = read_labels(data)
     split, cache = random_split(labels, fractions=(.4, .2, .4)), prepare(data, 112, root/"cache", workers=1, progress=False)
+    for file in (data/"images").iterdir(): Image.open(file).resize((SIDE, SIDE)).save(file) # More pixels than are shown
     recipe = new_recipe(architecture="densenet_demo", size=112, pretrained=False, epochs=1)
     train(Study(data, cache, labels, split, read_source(data)), root/"reports/chexnet14/run", recipe, progress=False)
     (root/NOTEBOOK).parent.mkdir(parents=True)
@@ -184,9 +187,13 @@ def tools(page, now):
     page.keyboard.press("o")
     assert changed(page, bare, "picture") == now
     picture = page.locator(".cam-browser img.cam-picture")
+    sides = "() => document.querySelector('.cam-browser img.cam-picture').naturalWidth"
+    assert page.evaluate(sides) == 640
     page.keyboard.press("+")
     assert "scale(1.5)" in picture.get_attribute("style")
+    page.wait_for_function(f"() => ({sides})() === {SIDE}", timeout=20_000)
     page.keyboard.press("0")
+    page.wait_for_function(f"() => ({sides})() === 640", timeout=20_000)
     assert "scale" not in (picture.get_attribute("style") or "")
     assert "Drawn chest" in picture.get_attribute("alt") and not page.locator(".cam-browser img:not([alt])").count()
     page.keyboard.press("/")

@@ -109,7 +109,9 @@ def test_an_export_cell_is_described():
     text = api.describe(CELL, set())
     for said in ("{py:data} SIZE\n:no-typesetting:", "{py:function} area(a: float, *, b: float | None=None) -> float",
                  ":param a: Side, in mm", ":returns: In mm²", r":param b: Other side; \*None\* for a square",
-                 "raises `BadInput`.", ":param side: In mm", ":param by: Quarters", "{py:function} pair(x, y)\n\nBoth.\n\nNumbers", "{py:class} Box(side: int)", "{py:property} size",
+                 "raises `BadInput`.", ":param side: In mm", ":param by: Quarters",
+                 "{py:function} pair(x, y)\n\nBoth.\n\nNumbers",
+                 "{py:class} Box(side: int)", "{py:property} size",
                  "{py:method} Box.turn(by: int=1)"): assert said in text, f"{said!r} not in\n{text}"
     assert "_hidden" not in text
     assert api.only_imports("import os\nfrom sys import path") and not api.only_imports(CELL)

@@ -1,10 +1,13 @@
-"Each experiment runs from its notebook to its report, on a phantom so small that nothing is learned; the results say that they are synthetic."
+"Each experiment runs from its notebook to its report, on a tiny phantom; nothing is learned, and the results say what they are."
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from chexnet_nb.recipe import RECIPES, new_recipe
 
 ROOT = Path(__file__).parents[1]
 CHEXNET = Path(sys.executable).parent/"chexnet"
@@ -15,10 +18,10 @@ def chexnet(*arguments):
     return subprocess.run([CHEXNET, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=600)
 
 
-def run(out, name, *settings):
+def run(out, name, *settings, preset="demo"):
     "An experiment's headline; its page must exist and hold no traceback."
     parameters = [a for s in settings for a in ("-p", s)]
-    done = chexnet("run", name, "--out", out, *parameters)
+    done = chexnet("run", name, "--preset", preset, "--out", out, *parameters)
     assert done.returncode == 0, done.stderr[-3000:]
     page = (out/"index.html").read_text()
     assert "Traceback" not in page and "ynthetic" in page
@@ -46,6 +49,16 @@ def test_chexnet14(chexnet14):
     assert again.returncode == 2 and "never overwritten" in again.stderr
 
 
+def test_chexnet14_seeds(phantom, tmp_path):
+    out = tmp_path/"seeds"
+    settings = f"data={phantom}", "architecture=densenet_28", "size=28", "epochs=1", "control_epochs=0", "n_boot=100", "seeds=2"
+    assert [row[0] for row in run(out, "chexnet14", *settings)["rows"]] == ["macro AUROC, 14 findings", "average of 2 seeds"]
+    spread = (out/"seeds"/"spread.csv").read_text().splitlines()
+    assert spread[0] == "finding,mean,sd_training,sd_patients,low,high" and (out/"seeds"/"seed-1"/"model.safetensors").exists()
+    page = (out/"index.html").read_text()
+    assert "one more run lies within" in page or "no AUROC has an interval" in page
+
+
 def test_pneumonia(phantom, tmp_path):
     assert run(tmp_path/"pneumonia", "pneumonia", f"data={phantom}", "epochs=1", "size=64", "n_boot=100")["synthetic"]
 
@@ -54,8 +67,38 @@ def test_localization(chexnet14, phantom, tmp_path):
     assert run(tmp_path/"localization", "localization", f"run={chexnet14/'run'}", f"data={phantom}", "n_boot=100")["synthetic"]
 
 
+def test_prior_systems(phantom, tmp_path):
+    rows = run(tmp_path/"prior", "prior_systems", f"data={phantom}", preset="tiny")["rows"]
+    assert [row[:2] for row in rows] == [["CheXNet", "densenet_28"], ["Wang", "wang_demo,sharpness=5"], ["Yao", "yao_demo,width=8"]]
+    page = (tmp_path/"prior"/"index.html").read_text()
+    assert "log-sum-exp, r = 5" in page and "weighted features" in page and "(published)" not in page
+    pairs = (tmp_path/"prior"/"pairs.csv").read_text()
+    assert pairs.startswith("first,second,finding,difference,low,high,p,p_adjusted") and "Wang,Yao,mean" in pairs
+    assert (tmp_path/"prior"/"runs"/"Yao"/"seed-1"/"model.safetensors").exists()
+
+
+def test_ablations(phantom, tmp_path):
+    rows = run(tmp_path/"ablations", "ablations", f"data={phantom}", preset="tiny")["rows"]
+    assert [row[:2] for row in rows] == [["smaller", "the recipe"], ["pneumonia alone", "the recipe"],
+                                         ["pneumonia alone, unweighted", "pneumonia alone"]]
+    assert "There are no ImageNet weights for densenet_28" in (tmp_path/"ablations"/"index.html").read_text()
+
+
+def test_every_part_of_strong_is_ablated():
+    variants = yaml.safe_load((ROOT/"nbs/experiments/presets/ablations.strong.yaml").read_text())["variants"].values()
+    assert set().union(*variants) == set(RECIPES["strong"])-{"batch_size", "epochs"} # those are the budget, the same for all
+    for settings in variants: new_recipe(architecture="densenet_demo", pretrained=False, **settings)
+
+
 @pytest.mark.parametrize("name", ["evaluate", "compare", "radiologists"])
 def test_statistics(name, tmp_path): assert run(tmp_path/name, name, "n_boot=100")["synthetic"]
+
+
+def test_compare_several(tmp_path):
+    headline = run(tmp_path/"several", "compare", "average=True")
+    assert [row[0] for row in headline["rows"]] == ["average", "simulated, 0.85", "simulated, 0.80"]
+    text = (tmp_path/"several"/"index.html").read_text()
+    assert "They do not cover another training run" in text and "corrects for 3 pairs" in text
 
 
 def test_one_message_no_traceback(tmp_path):

@@ -196,6 +196,51 @@ def _(g, here):
     assert code == 0 and "chexnet14" in out and "mine" not in out
 
 
+class Evil:
+    "Makes a file `ran` where it is unpickled."
+    def __reduce__(self): return os.system, ("touch ran",)
+
+
+def evil_files(here):
+    "Malicious files of weights: a state dict, a checkpoint, a module's attribute, a bare pickle; each in both forms of torch's."
+    import pickle
+
+    import torch
+    here.mkdir()
+    holder = torch.nn.Linear(2, 2)
+    holder.extra = Evil()
+    for i, what in enumerate(({"classifier.weight": Evil()}, {"state_dict": {"x": torch.ones(1)}, "y": Evil()}, holder)):
+        for new in (True, False): torch.save(what, here/f"{i}{new}.pth", _use_new_zipfile_serialization=new)
+    (here/"bare.pkl").write_bytes(pickle.dumps(Evil()))
+    return sorted(here.iterdir())
+
+
+@case("code that lies there", "malicious pickles offered to import, which runs nothing")
+def _(g, here):
+    for file in evil_files(here/"evil"):
+        code, _, err = chexnet("import", file, "--out", here/"x", cwd=here)
+        said(err, "does not load as tensors alone")
+        assert code == 2 and "\x1b" not in err, err
+        for how in (["--pickled"], ["--architecture", "xrv:densenet121-res224-nih"], ["--architecture", "torchvision:resnet18"]):
+            code, _, err = chexnet("import", file, "--out", here/"x", *how, "--size", 64, cwd=here)
+            assert code == 2 and "Traceback" not in err, err
+    assert not list(here.rglob("ran")) and not Path("ran").exists() and not (here/"x").exists()
+
+
+@case("code that lies there", "malicious pickles as the last and the best checkpoint of a run that goes on")
+def _(g, here):
+    file = next(f for f in evil_files(here/"evil") if f.name.startswith("1"))
+    command = ("train", g.data, "--task", "chexnet14", "--out", here/"run", *SMALL, "--epochs", 1)
+    (here/"run/checkpoints").mkdir(parents=True)
+    about = json.loads((g.run/"run.json").read_text()) | dict(status="training")
+    (here/"run/run.json").write_text(json.dumps(about))
+    for name in ("split.csv", "split.json"): (g.run/name).exists() and shutil.copy(g.run/name, here/"run"/name)
+    for name in ("last.ckpt", "best.ckpt"): shutil.copy(file, here/"run/checkpoints"/name)
+    code, _, err = chexnet(*command, cwd=here)
+    said(err, "last.ckpt and best.ckpt damaged; remove")
+    assert code == 2 and not list(here.rglob("ran"))
+
+
 @case("code that lies there", "a pickle as weights, which is not run")
 def _(g, here):
     run = g.copy("run", here)
@@ -469,7 +514,7 @@ OUTPUTS = dict(
     pneumoniamnist=lambda g, out: ("pneumoniamnist", out, "--npz", g.p),
     train=lambda g, out: ("train", g.data, "--task", "chexnet14", "--out", out, *SMALL),
     predict=lambda g, out: ("predict", g.run, g.image, "--out", out), cam=lambda g, out: ("cam", g.run, g.image, "--out", out),
-    evaluate=lambda g, out: ("evaluate", g.p, "--out", out), compare=lambda g, out: ("compare", g.p, g.p, "--out", out),
+    evaluate=lambda g, out: ("evaluate", g.p, "--out", out), compare=lambda g, out: ("compare", f"a={g.p}", g.p, "--out", out),
     radiologists=lambda g, out: ("radiologists", g.r, "--predictions", g.p, "--out", out),
     run=lambda g, out: ("run", "evaluate", "--out", out))
 

@@ -1,4 +1,5 @@
-"The exported package, the clean notebooks and the README are what the notebooks in nbs/ say. `python tests/test_in_step.py` writes the README."
+"Package, clean notebooks and README are what the notebooks in nbs/ say. `python tests/test_in_step.py` writes the README."
+import json
 import re
 import shutil
 import subprocess
@@ -23,7 +24,8 @@ def readme():
 def run_in_copy(tmp_path, tool):
     "Files that a tool changes in a copy of the checkout."
     copy = tmp_path/"copy"
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "reports", "data", "*.egg-info", "_proc", "_docs"))
+    keep_out = shutil.ignore_patterns(".git", ".venv", "reports", "data", "*.egg-info", "_proc", "_docs")
+    shutil.copytree(ROOT, copy, ignore=keep_out)
     subprocess.run([TOOLS/tool], cwd=copy, check=True, capture_output=True)
     files = [p.relative_to(copy) for p in sorted(copy.rglob("*")) if p.suffix in (".py", ".ipynb") and "_proc" not in p.parts]
     return [str(f) for f in files if not (ROOT/f).exists() or (ROOT/f).read_text() != (copy/f).read_text()]
@@ -39,10 +41,21 @@ def test_readme_is_in_step(): assert (ROOT/"README.md").read_text() == readme(),
 
 
 def test_rooms_without_torch():
-    light = ("core labels source splits progress work radiograph cache fetch release drawing signs phantom pneumoniamnist predictions intervals metrics "
+    light = ("core labels source splits progress work radiograph cache fetch release drawing signs phantom pneumoniamnist "
+             "predictions intervals metrics "
              "calibration radiologists protocols agreement comparison baseline figures tables recipe experiment cli").split()
-    code = f"import sys, importlib\nfor m in {light}: importlib.import_module(f'chexnet_nb.{{m}}')\nassert 'torch' not in sys.modules"
+    code = (f"import sys, importlib\nfor m in {light}: importlib.import_module(f'chexnet_nb.{{m}}')\n"
+            "assert 'torch' not in sys.modules")
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 if __name__ == "__main__": (ROOT/"README.md").write_text(readme())
+
+
+def test_lines_are_short():
+    code = {p: p.read_text(encoding="utf-8") for folder in ("tests", "benchmarks", "docs") for p in (ROOT/folder).glob("*.py")}
+    for notebook in (ROOT/"nbs").rglob("*.ipynb"):
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        code[notebook] = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    long = [f"{p.relative_to(ROOT)}: {line[:60]}" for p, text in code.items() for line in text.splitlines() if len(line) > 130]
+    assert not long, "\n".join(long)

@@ -362,3 +362,36 @@ def test_an_unfinished_cache_does_not_open(folder, tmp_path):
     process.kill()
     process.communicate()
     with pytest.raises(BadInput, match="an unfinished one is there"): Cache(tmp_path/"cache")
+
+
+def test_public_weights_come_over_a_broken_line_and_predict(server, tmp_path, monkeypatch):
+    "By name: fetched in spite of breaks, known again, and a run folder that predicts; a changed file is refused."
+    import json
+
+    import torch
+
+    from chexnet_nb import weights
+    from chexnet_nb.bring import import_weights
+    from chexnet_nb.inference import predict_files
+    from chexnet_nb.labels import FINDINGS
+    from chexnet_nb.model import new_model
+    theirs = new_model(architecture="densenet_demo", size=64, pretrained=False, seed=3).eval()
+    torch.save({"state_dict": theirs.state_dict()}, tmp_path/"w.pth")
+    server.files["w.pth"] = (tmp_path/"w.pth").read_bytes()
+    server.faults["w.pth"] = ["500", "html", "drop", "stall", "drop"]
+    known = weights.Known("mine", f"{server.url}/w.pth", "densenet_demo", 64, FINDINGS, (), False, "a test", "", "none", "")
+    monkeypatch.setattr(weights, "known_weights", lambda: {"mine": known})
+    monkeypatch.setattr("chexnet_nb.weights.fetch_all", lambda files, **how: fetch_all(files, **how | QUICK))
+    run = import_weights("mine", tmp_path/"run", folder=tmp_path/"kept", progress=False)
+    about = json.loads((tmp_path/"run/run.json").read_text())["imported"]
+    assert about["sha256"] == weights.sha256_of(tmp_path/"w.pth") == (tmp_path/"kept/mine.sha256").read_text().strip()
+    (tmp_path/"films").mkdir()
+    for i in range(3): (tmp_path/f"films/{i}.png").write_bytes(noise(i))
+    table, refused = predict_files(run.folder, tmp_path/"films", progress=False)
+    assert list(table)[1:] == list(FINDINGS) and len(table) == 3 and not refused
+    asked = len(server.requests)
+    import_weights("mine", tmp_path/"again", folder=tmp_path/"kept", progress=False)
+    assert len(server.requests) == asked
+    (tmp_path/"kept/mine.pth").write_bytes(b"another")
+    with pytest.raises(BadInput, match="is not what was fetched first"):
+        import_weights("mine", tmp_path/"third", folder=tmp_path/"kept", progress=False)

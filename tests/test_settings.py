@@ -1,4 +1,5 @@
-"`[tool.nbdev]` in pyproject.toml says what settings.ini says."
+"`[tool.nbdev]` in pyproject.toml says what settings.ini says; Jupyter's settings clean this checkout's notebooks alone."
+import shutil
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -14,3 +15,33 @@ def test_both_settings_say_the_same():
     text = lambda v: " ".join(v) if isinstance(v, list) else str(v)
     toml = tomllib.loads((ROOT/"pyproject.toml").read_text(encoding="utf-8"))["tool"]["nbdev"]
     assert {k: text(v) for k, v in toml.items()} == {k: ini["DEFAULT"][k] for k in toml}
+
+
+def test_the_strong_preset_is_the_strong_recipe():
+    import yaml
+
+    from chexnet_nb.recipe import RECIPES
+    preset = yaml.safe_load((ROOT/"nbs/experiments/presets/chexnet14.strong.yaml").read_text(encoding="utf-8"))
+    said = {**preset, **preset["settings"]}
+    assert {name: said[name] for name in RECIPES["strong"]} == {name: value for name, (value, _) in RECIPES["strong"].items()}
+
+
+def test_notebooks_of_the_checkout_are_cleaned_as_they_are_saved(tmp_path):
+    nbformat = pytest.importorskip("nbformat")
+    manager_of = pytest.importorskip("jupyter_server.services.contents.largefilemanager").LargeFileManager
+    loader = pytest.importorskip("traitlets.config.loader").PyFileConfigLoader
+    (tmp_path/"checkout/.ci").mkdir(parents=True)
+    (tmp_path/"elsewhere").mkdir()
+    shutil.copy(ROOT/".ci/lab.py", tmp_path/"checkout/.ci")
+    link = tmp_path/"jupyter_server_config.py"
+    link.symlink_to(tmp_path/"checkout/.ci/lab.py") # As `make hooks` does it
+    manager = manager_of(config=loader(link.name, tmp_path).load_config(), root_dir=str(tmp_path))
+    for place in ("checkout", "elsewhere"):
+        outputs = [nbformat.v4.new_output("stream", name=n, text=n) for n in ("stdout", "stderr")]
+        cell = nbformat.v4.new_code_cell("1", execution_count=3, outputs=outputs)
+        nb = nbformat.v4.new_notebook(cells=[cell], metadata=dict(widgets={"state": {}}))
+        manager.save(dict(type="notebook", format="json", content=nb), f"/{place}/x.ipynb")
+        saved = nbformat.read(tmp_path/place/"x.ipynb", 4)
+        cleaned = place == "checkout"
+        assert [o.name for o in saved.cells[0].outputs] == (["stdout"] if cleaned else ["stdout", "stderr"])
+        assert (saved.cells[0].execution_count is None) == cleaned == ("widgets" not in saved.metadata)

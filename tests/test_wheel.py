@@ -1,4 +1,4 @@
-"Installed means working: the wheel, built from the sdist and put where pip puts it, runs from an empty folder, without the checkout."
+"Installed means working: the wheel, built from the sdist and put where pip puts it, runs from an empty folder."
 import os
 import shutil
 import subprocess
@@ -15,7 +15,8 @@ START = "import sys; from chexnet_nb.cli import main; sys.exit(main())"
 
 def python(*arguments, cwd, path=""):
     "Run this environment's Python with nothing but `path` before its own packages; returns what it said."
-    env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")} | {"PYTHONPATH": str(path), "PYTHONWARNINGS": "ignore"}
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    env |= {"PYTHONPATH": str(path), "PYTHONWARNINGS": "ignore"}
     done = subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, (arguments, done.stdout[-2000:], done.stderr[-3000:])
     return done.stdout
@@ -26,7 +27,8 @@ def wheel(tmp_path_factory):
     "The wheel of the sdist of this checkout: what is not in the sdist is not in the wheel either."
     work = tmp_path_factory.mktemp("build")
     copy = work/"checkout"
-    keep_out = shutil.ignore_patterns(".git", ".venv", "build", "dist", "*.egg-info", "__pycache__", "reports", "_docs", "_proc", "runs")
+    keep_out = shutil.ignore_patterns(".git", ".venv", "build", "dist", "*.egg-info", "__pycache__", "reports", "_docs",
+                                      "_proc", "runs")
     shutil.copytree(ROOT, copy, ignore=keep_out)
     build = "import sys; from setuptools.build_meta import build_{0} as b; print(b(sys.argv[1]))"
     python("-c", build.format("sdist"), work, cwd=copy)
@@ -54,7 +56,8 @@ def chexnet(installed, tmp_path):
 def test_everything_travels(wheel):
     inside = {n.removeprefix("chexnet_nb/") for n in zipfile.ZipFile(wheel).namelist()}
     for part, folder in {"experiments": "nbs/experiments", "published": "data/published", "assets": "chexnet_nb/assets"}.items():
-        files = [p for p in (ROOT/folder).rglob("*") if p.is_file() and p.suffix in (".ipynb", ".yaml", ".csv", ".css", ".js", ".j2", ".json")]
+        kinds = (".ipynb", ".yaml", ".csv", ".css", ".js", ".j2", ".json")
+        files = [p for p in (ROOT/folder).rglob("*") if p.is_file() and p.suffix in kinds]
         here = [f"{part}/{p.relative_to(ROOT/folder).as_posix()}" for p in files if ".ipynb_checkpoints" not in p.parts]
         assert here and set(here) <= inside, set(here)-inside
 
@@ -67,13 +70,17 @@ def test_training_and_index(chexnet, tmp_path):
 
 
 def test_statistics(chexnet, installed, tmp_path):
-    simulate = ("from chexnet_nb.labels import read_labels, label_matrix\nfrom chexnet_nb.predictions import simulate_predictions\n"
-                "from chexnet_nb.radiologists import simulate_readers\nrows, few = read_labels().head(1500), ['Effusion', 'Mass']\n"
+    simulate = ("from chexnet_nb.labels import read_labels, label_matrix\n"
+                "from chexnet_nb.predictions import simulate_predictions\n"
+                "from chexnet_nb.radiologists import simulate_readers\n"
+                "rows, few = read_labels().head(1500), ['Effusion', 'Mass']\n"
                 "simulate_predictions(rows, few).to_csv('p.csv', index=False)\n"
-                "simulate_readers(rows['Image Index'][:200], label_matrix(rows[:200], few), few).to_csv('readers.csv', index=False)")
+                "simulate_readers(rows['Image Index'][:200], label_matrix(rows[:200], few), few)"
+                ".to_csv('readers.csv', index=False)")
     python("-c", simulate, cwd=tmp_path, path=installed)
     chexnet("evaluate", "p.csv", "--n-boot", 50, "--synthetic")
     assert list(pd.read_csv(tmp_path/"reports/evaluate/auroc.csv").finding) == ["Effusion", "Mass", "mean"]
-    chexnet("run", "radiologists", "-p", "readers=readers.csv", "-p", "predictions=p.csv", "-p", "n_boot=50", "-p", "synthetic=true")
+    chexnet("run", "radiologists", "-p", "readers=readers.csv", "-p", "predictions=p.csv", "-p", "n_boot=50",
+            "-p", "synthetic=true")
     assert "Synthetic data" in (tmp_path/"reports/radiologists/index.html").read_text()
     assert "radiologists" in chexnet("experiments")

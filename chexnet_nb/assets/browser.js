@@ -20,6 +20,10 @@ function render({model, el}) {
     y = py - (py - y)*to/zoom;
     zoom = to;
     place();
+    if (model.get("near") !== zoom > 1) {
+      model.set("near", zoom > 1);
+      model.save_changes();
+    }
   };
   const onKey = event => {
     pointer = false;

@@ -1,0 +1,131 @@
+"""What predicting costs: the plain loop of the older reproductions against `chexnet predict`, on 1024 px radiographs from files.
+
+    python benchmarks/prediction.py [FOLDER]
+
+FOLDER: a folder of 1024 px PNG radiographs; without it, drawn ones (synthetic). DenseNet-121 at 224 px, 14 findings, random
+weights (the time does not depend on them). Writes prediction.csv and prediction.md beside this script. Every way predicts all
+images twice, in turn, so that a busy machine troubles all alike; the quicker of its two times counts. The share of peak is the
+work of the network's convolutions and its linear layer (counted once) in that time over the pace of a 2048 x 2048 float32 matrix
+multiplication, measured in the same turns.
+"""
+import platform
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision import models, transforms
+
+from chexnet_nb.export import onnx_of
+from chexnet_nb.inference import answer_of, in_threads, predict_files
+from chexnet_nb.model import new_model, save_model
+from chexnet_nb.phantom import write_phantom
+from chexnet_nb.radiograph import find_images, read_radiograph, shrink
+from chexnet_nb.run import Run
+
+IMAGES, ROUNDS = 96, 2
+USUAL = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor(),
+                            transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])])
+
+
+class Films(torch.utils.data.Dataset):
+    "Images as the older reproductions read them."
+    def __init__(self, files): self.files = files
+    def __len__(self): return len(self.files)
+    def __getitem__(self, i): return USUAL(Image.open(self.files[i]).convert("RGB"))
+
+
+def plain(model, files):
+    "The loop of the older reproductions: workers decode, the network runs in float32, NCHW, eagerly."
+    with torch.no_grad():
+        for batch in torch.utils.data.DataLoader(Films(files), batch_size=16, num_workers=2): torch.sigmoid(model(batch))
+
+
+def plain_network(model, batches):
+    "The same without files."
+    with torch.no_grad():
+        for batch in batches: torch.sigmoid(model(batch))
+
+
+def answers(run, engine, images):
+    "Our network alone, on images in memory."
+    answer = answer_of(run, Run(run).model(), engine)
+    return lambda: list(in_threads(lambda i: answer(images[i:i+8]), range(0, len(images), 8)))
+
+
+def peak():
+    "Floating point operations a second of a 2048 x 2048 matrix multiplication, the best of five."
+    a, best = torch.randn(2048, 2048), float("inf")
+    for _ in range(6):
+        begin = time.perf_counter()
+        a @ a
+        best = min(best, time.perf_counter()-begin)
+    return 2*2048**3/best
+
+
+def main(folder):
+    "Measure every way in turn; write both tables."
+    drawn = "" if folder else "drawn (synthetic) "
+    scratch = Path(tempfile.mkdtemp())
+    folder = folder or write_phantom(scratch/"films", patients=30, size=1024, progress=False)/"images"
+    files = list(find_images(folder).values())[:IMAGES]
+    model = new_model(pretrained=False)
+    save_model(model, scratch/"run")
+    onnx_of(scratch/"run")
+    theirs = models.densenet121(num_classes=14).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad(): theirs(torch.zeros(1, 3, 224, 224))
+    images = torch.from_numpy(np.stack([shrink(read_radiograph(f), 224) for f in files]))
+    batches = [torch.stack([Films(files[:16])[i] for i in range(16)])]*(len(files)//16)
+    with torch.inference_mode(False): ours = {engine: answers(scratch/"run", engine, images) for engine in ("torch", "onnx")}
+    ways = {
+        "plain loop, from files": lambda: plain(theirs, files),
+        "plain loop, network alone": lambda: plain_network(theirs, batches),
+        "chexnet predict, from files": lambda: predict_files(scratch/"run", files, progress=False),
+        "chexnet predict, network alone": ours["torch"],
+        "chexnet predict --engine onnx, from files": lambda: predict_files(scratch/"run", files, engine="onnx", progress=False),
+        "chexnet predict --engine onnx, network alone": ours["onnx"],
+        "decoding and shrinking alone": lambda: list(in_threads(lambda f: shrink(read_radiograph(f), 224), files)),
+    }
+    seconds, peaks = {name: [] for name in ways}, []
+    for _ in range(ROUNDS):
+        peaks.append(peak())
+        for name, work in ways.items():
+            begin = time.perf_counter()
+            work()
+            seconds[name].append(time.perf_counter()-begin)
+            print(f"{name}: {1000*seconds[name][-1]/len(files):.1f} ms an image", flush=True)
+    write({name: min(s)/len(files) for name, s in seconds.items()}, max(peaks), counter.get_total_flops(), len(files), drawn)
+
+
+def write(seconds, pace, flops, n, drawn):
+    "prediction.csv and prediction.md."
+    first = seconds["plain loop, from files"]
+    nan = float("nan")
+    rows = [(way, 1000*s, 1/s, first/s if "files" in way else nan, nan if "decoding" in way else flops/s/pace)
+            for way, s in seconds.items()]
+    table = pd.DataFrame(rows, columns=["way", "ms_an_image", "images_a_second", "times_the_plain_loop", "share_of_peak"])
+    here = Path(__file__).parent
+    table.to_csv(here/"prediction.csv", index=False, float_format="%.4g")
+    ratio = [seconds[f"chexnet predict{e}, from files"]/seconds[f"chexnet predict{e}, network alone"]
+             for e in ("", " --engine onnx")]
+    said = [f"| {r.way} | {r.ms_an_image:.1f} | {r.images_a_second:.1f} | "
+            f"{'' if np.isnan(r.times_the_plain_loop) else f'{r.times_the_plain_loop:.2f}'} | "
+            f"{'' if np.isnan(r.share_of_peak) else f'{r.share_of_peak:.0%}'} |" for r in table.itertuples()]
+    text = ["# Prediction", "", f"`python benchmarks/prediction.py`: {n} {drawn}radiographs of 1024 px, DenseNet-121 at 224 px, "
+            f"{torch.get_num_threads()} threads, torch {torch.__version__.split('+')[0]}, {platform.machine()}; the quicker of "
+            f"{ROUNDS} rounds, the machine perhaps shared with other work. Peak: {pace/1e9:.0f} GFLOP/s of a 2048 x 2048 float32 "
+            f"matrix multiplication; {flops/1e9:.2f} GFLOP an image.", "",
+            "| way | ms an image | images a second | times the plain loop | share of peak |", "|---|---:|---:|---:|---:|", *said,
+            "",
+            f"From files, `predict` takes {ratio[0]:.2f} of its network's own time, with ONNX Runtime {ratio[1]:.2f}: "
+            "decoding is work for the same cores."]
+    (here/"prediction.md").write_text("\n".join(text) + "\n")
+    print("\n".join(text))
+
+
+if __name__ == "__main__": main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)

@@ -1,0 +1,96 @@
+"""A training step of DenseNet-121 at 224 px: the plain loop of the older reproductions against `training`, compiled or not.
+
+    python benchmarks/training.py [REPEATS]
+
+Writes training.csv and training.md beside this script. Every kind does one step a round, so that a busy machine troubles all
+alike; the figure is the median of REPEATS rounds. The limit is the machine's own matrix multiplication, in the same run.
+"""
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models import densenet121
+
+from chexnet_nb.model import new_model
+from chexnet_nb.network import to_input
+from chexnet_nb.optimiser import new_optimiser
+from chexnet_nb.recipe import Recipe
+from chexnet_nb.training import Training
+
+BATCH, SIZE = 16, 224
+
+
+def seconds(act):
+    "Wall time of an act."
+    start = time.perf_counter()
+    act()
+    return time.perf_counter()-start
+
+
+def peak(side=2048):
+    "Floating-point operations a second of the machine's matrix multiplication, float32."
+    a, b = torch.randn(2, side, side)
+    return 2*side**3/min(seconds(lambda: a @ b) for _ in range(7))
+
+
+def plain(images, labels):
+    "A step as the reproductions of 2017 and 2018 wrote it: torchvision's network, sigmoid and BCELoss, NCHW."
+    model = densenet121()
+    model.classifier = nn.Sequential(nn.Linear(1024, 14), nn.Sigmoid())
+    adam, loss = torch.optim.Adam(model.parameters(), 1e-3), nn.BCELoss()
+    x = to_input(images).contiguous()
+
+    def step():
+        adam.zero_grad()
+        loss(model(x), labels).backward()
+        adam.step()
+    return step
+
+
+def ours(images, labels, compiled=False):
+    "A step of `training`: from bytes, channels last."
+    model = new_model(pretrained=False).to(memory_format=torch.channels_last)
+    if compiled: model.compile()
+    training, adam = Training(model, Recipe()), new_optimiser(model, Recipe())
+
+    def step():
+        adam.zero_grad()
+        training.loss(images, labels).backward()
+        adam.step()
+    return step
+
+
+def main(repeats=9):
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (BATCH, SIZE, SIZE), dtype=torch.uint8, generator=rng)
+    labels = (torch.rand(BATCH, 14, generator=rng) < .05).float()
+    kinds = {"plain loop": plain(images, labels), "chexnet_nb": ours(images, labels),
+             "chexnet_nb, compiled": ours(images, labels, True)}
+    for step in kinds.values(): step(); step()
+    with FlopCounterMode(display=False) as counter: kinds["plain loop"]()
+    times = pd.DataFrame([{name: seconds(step) for name, step in kinds.items()} for _ in range(repeats)])
+    limit, flops = peak(), counter.get_total_flops()
+    table = pd.DataFrame(dict(step=list(kinds), seconds=times.median().to_numpy()))
+    table["images_per_second"] = BATCH/table.seconds
+    table["times_plain"] = (times["plain loop"].to_numpy()[:, None]/times.to_numpy()).T.tolist()
+    table["times_plain"] = table["times_plain"].map(np.median)
+    table["share_of_peak"] = flops/table.seconds/limit
+    table.to_csv(Path(__file__).with_suffix(".csv"), index=False, float_format="%.4g")
+    said = table.round(3).astype(str)
+    rows = "\n".join("| " + " | ".join(row) + " |" for row in [list(said), ["---"]*len(said.columns), *said.to_numpy().tolist()])
+    Path(__file__).with_suffix(".md").write_text(f"""# A training step
+
+DenseNet-121, {SIZE} px, {BATCH} images a step, float32, {torch.get_num_threads()} threads, torch {torch.__version__}; median of
+{repeats} rounds. A step is {flops/1e9:,.0f} GFLOP; matrix multiplication reached {limit/1e9:,.0f} GFLOP/s.
+
+{rows}
+""", encoding="utf-8")
+    print(table.to_string(index=False, float_format="{:.4g}".format))
+
+
+if __name__ == "__main__": main(*map(int, sys.argv[1:]))

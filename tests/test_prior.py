@@ -1,0 +1,54 @@
+"The prior systems are models like any other: what a user does with a network works on them, by command and in the browser."
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHEXNET = Path(sys.executable).parent/"chexnet"
+
+
+def chexnet(*arguments):
+    "What the installed command prints; it must succeed."
+    done = subprocess.run([CHEXNET, *map(str, arguments)], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prior")/"phantom"
+    chexnet("phantom", folder, "--patients", 40, "--size", 128)
+    return folder
+
+
+@pytest.mark.parametrize("architecture, kept", [("wang_demo,pooling=maximum", "paper"), ("yao_demo,width=8,order=Effusion", "paper")])
+def test_every_command(architecture, kept, phantom, tmp_path):
+    run, films = tmp_path/"run", sorted((phantom/"images").glob("*.png"))[:3]
+    chexnet("train", phantom, "--task", "chexnet14", "--split", "official", "--architecture", architecture, "--no-pretrained",
+            "--size", 64, "--epochs", 1, "--batch-size", 32, "--out", run)
+    assert json.loads((run/"model.json").read_text())["architecture"] == architecture
+    assert json.loads((run/"run.json").read_text())["recipe"]["loss"] == kept
+    chexnet("predict", run, *films, "--out", tmp_path/"p.csv")
+    once = (tmp_path/"p.csv").read_text()
+    chexnet("predict", run, *films, "--out", tmp_path/"again.csv")
+    assert (tmp_path/"again.csv").read_text() == once and len(once.splitlines()) == 4 # the same image, the same numbers
+    chexnet("evaluate", run/"predictions_test.csv", "--labels", phantom, "--n-boot", 50, "--out", tmp_path/"scored")
+    assert (tmp_path/"scored"/"auroc.csv").exists()
+    chexnet("cam", run, films[0], "--out", tmp_path/"maps", "--findings", "Effusion,Mass")
+    assert len(list((tmp_path/"maps").glob("*_Effusion.png"))) == 1
+
+
+def test_browser(phantom, tmp_path):
+    from chexnet_nb.browser import CamBrowser
+    from chexnet_nb.dataset import open_study
+    from chexnet_nb.recipe import new_recipe
+    from chexnet_nb.training import train
+    study = open_study(phantom, 64, split="official", progress=False)
+    for architecture in ("wang_demo", "yao_demo,width=8"):
+        recipe = new_recipe(architecture=architecture, pretrained=False, size=64, epochs=1, batch_size=32)
+        run = train(study, tmp_path/architecture.split(",")[0], recipe, progress=False)
+        browser = CamBrowser(run, finding="Effusion", exports=tmp_path/"exports")
+        assert browser.name and "trained on synthetic images" in browser.title.value
+        assert browser.save().exists()

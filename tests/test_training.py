@@ -1,0 +1,127 @@
+"""What needs processes of their own: a training that is killed again and again, and one on two devices or two machines.
+
+Tiny networks on a phantom (synthetic); nothing is learnt here.
+"""
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ENV = os.environ | dict(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1", PYTHONWARNINGS="ignore")
+CHEXNET = [sys.executable, "-m", "chexnet_nb"]
+TINY = "--task chexnet14 --architecture densenet_28 --no-pretrained --size 28 --split random --seed 1".split()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    "A phantom release; its random split of seed 1 has an even number of training images, an odd one to validate on."
+    folder = tmp_path_factory.mktemp("phantom")/"data"
+    for argv in (["phantom", folder, "--patients", "30", "--size", "64"], ["prepare", folder, "--size", "28"]):
+        subprocess.run([*CHEXNET, *argv], check=True, env=ENV, capture_output=True)
+    return folder
+
+
+def train(data, out, *argv, start=CHEXNET):
+    "A process that trains."
+    return subprocess.Popen([*start, "train", str(data), "--out", str(out), *TINY, *map(str, argv)], env=ENV, text=True,
+                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+
+
+def finished(*processes):
+    "Wait for processes that must succeed."
+    for process in processes:
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err[-3000:]
+
+
+def same(a, b):
+    "Two runs have the same weights, predictions and losses, to the last digit."
+    for name in ("model.safetensors", "predictions_val.csv", "predictions_test.csv", "thresholds.json"):
+        assert (a/name).read_bytes() == (b/name).read_bytes(), name
+    curves = [pd.read_csv(run/"curves.csv").drop(columns=["seconds", "images_per_second"]) for run in (a, b)]
+    assert curves[0].equals(curves[1]), curves
+
+
+def killed(data, out, kills, wait, *argv):
+    "Train, with SIGKILL at random moments of work; what it takes to finish."
+    draw = random.Random(0)
+    for _ in range(kills):
+        process, seen = train(data, out, *argv), checkpoints(out)
+        end = time.time() + 120
+        while process.poll() is None and checkpoints(out) == seen and time.time() < end: time.sleep(.01) # Until it has gone on
+        time.sleep(draw.random()*wait)
+        assert process.poll() is None, process.communicate()[1][-3000:]
+        process.kill()
+        process.communicate()
+    finished(train(data, out, *argv))
+
+
+def checkpoints(run):
+    "When the last checkpoint was written."
+    file = run/"checkpoints/last.ckpt"
+    try: return file.stat().st_mtime_ns
+    except FileNotFoundError: return None
+
+
+EVERY = ("--batch-size", 2, "--epochs", 5, "--plateau", -1, "--shift", 2, "--checkpoint-every", 3)
+
+
+def test_killed_within_epochs(data, tmp_path):
+    finished(train(data, tmp_path/"whole", *EVERY[:-2]))
+    killed(data, tmp_path/"killed", 2, .2, *EVERY)
+    same(tmp_path/"whole", tmp_path/"killed")
+
+
+@pytest.mark.slow
+def test_killed_ten_times(data, tmp_path):
+    more = (*EVERY, "--epochs", 16, "--stop-after", 16, "--accumulate", 2)
+    finished(train(data, tmp_path/"whole", *more))
+    killed(data, tmp_path/"killed", 10, .5, *more)
+    same(tmp_path/"whole", tmp_path/"killed")
+
+
+# Batch-norm is frozen here: each device's statistics of its own half are what two devices differ by on purpose.
+HALVES = ("--epochs", 2, "--norm", "frozen", "--lr", 1e-4, "--no-flip", "--precision", "32-true")
+
+
+@pytest.fixture(scope="module")
+def one(data, tmp_path_factory):
+    "A run on one device."
+    out = tmp_path_factory.mktemp("one")/"run"
+    finished(train(data, out, *HALVES, "--batch-size", 8))
+    return out
+
+
+def alike(one, two):
+    "Two devices at half the batch come to what one comes to, and predict every image once."
+    a, b = (pd.read_csv(run/"curves.csv") for run in (one, two))
+    assert (a["val_loss"]-b["val_loss"]).abs().max() < 1e-4 and (a["train_loss"]-b["train_loss"]).abs().max() < 1e-4, (a, b)
+    for fold in ("val", "test"):
+        a, b = (pd.read_csv(run/f"predictions_{fold}.csv").drop(columns="Trained On") for run in (one, two))
+        assert a["Image Index"].equals(b["Image Index"])
+        assert (a.drop(columns="Image Index")-b.drop(columns="Image Index")).abs().max().max() < 1e-3
+
+
+def test_two_processes(data, one, tmp_path):
+    finished(train(data, tmp_path/"two", *HALVES, "--batch-size", 4, "--devices", 2))
+    alike(one, tmp_path/"two")
+
+
+def test_two_machines(data, one, tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--master-addr",
+                "localhost", "--master-port", str(port)]
+    finished(*(train(data, tmp_path/"two", *HALVES, "--batch-size", 4, start=[*torchrun, "--node-rank", str(r), "-m", "chexnet_nb"])
+               for r in range(2)))
+    alike(one, tmp_path/"two")
+    refused = train(data, tmp_path/"none", *HALVES, "--devices", 40)
+    assert "40 devices, but a fold of" in refused.communicate()[1] and refused.returncode == 2
