@@ -148,17 +148,18 @@ def call(
     fixed = [values.pop(p.name) for p in inspect.signature(command).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     return command(*fixed, *(values.pop(many[0]) if many else ()), **values)
 
-# %% ../nbs/27_cli.ipynb #882712f3
+# %% ../nbs/27_cli.ipynb #e768dad3
 def phantom(
     out, # Folder of the new release
     *,
     patients:int=600, # Patients, drawn from the real table
     size:int=256, # Side of the images in pixels
     seed:int=0, # Of patients and drawings
+    noise:float=.05, # Share of the findings that the reports miss, and of their calls that are wrong; 0 for none
 ):
     "Draw a synthetic release in the layout of ChestX-ray14, with planted findings and known boxes."
     from chexnet_nb.phantom import write_phantom
-    made = write_phantom(check_place(out), patients=patients, size=size, seed=seed)
+    made = write_phantom(check_place(out), patients=patients, size=size, seed=seed, noise=noise)
     print(f"{len(list(made.rglob('*.png'))):,} drawn images of {patients:,} patients in {made}; synthetic, not radiographs")
 
 # %% ../nbs/27_cli.ipynb #93ec0c50

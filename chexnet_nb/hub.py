@@ -33,14 +33,17 @@ def model_card(
     recipe = new_recipe(**about["recipe"])
     tags = ["chest-radiograph", "chexnet", "multi-label", *(["synthetic-data"] if run.synthetic else [])]
     parts = [f"---\nlibrary_name: chexnet_nb\npipeline_tag: image-classification\ntags: [{', '.join(tags)}]\n---\n",
-             f"# {config['architecture']}, {len(run.findings)} finding{'s' if len(run.findings) > 1 else ''} on chest radiographs\n",
+             f"# {config['architecture']}, {len(run.findings)} finding{'s' if len(run.findings) > 1 else ''} on chest "
+             "radiographs\n",
              "**Research only, not for diagnosis.**\n"]
     if run.synthetic: parts.append("**Trained on synthetic images: its answers say nothing about radiographs.**\n")
     parts += [f"Frontal radiographs of {run.size} px in, a probability for each of {', '.join(run.findings)} out.\n",
               "## Training data\n", f"{source.title}; labels: {about.get('labels') or source.labels}. {_folds(about['split'])}",
-              *(f"{word}: {text}." for word, text in (("Cite", source.citation), ("Terms", source.terms)) if text), *source.notes, "",
+              *(f"{word}: {text}." for word, text in (("Cite", source.citation), ("Terms", source.terms)) if text),
+              *source.notes, "",
               "## Recipe\n", *_departed(recipe, about.get("conditions", {})), "## Scores\n", *_scores(report),
-              "## Use\n", "```sh\nchexnet import hf:OWNER/NAME --out RUN\nchexnet predict RUN film.png --out predictions.csv\n```\n",
+              "## Use\n", "```sh\nchexnet import hf:OWNER/NAME --out RUN\n"
+              "chexnet predict RUN film.png --out predictions.csv\n```\n",
               f"Made by chexnet_nb {__version__}; `run.json` has versions, seed and fingerprints.\n"]
     return "\n".join(parts)
 
@@ -127,7 +130,7 @@ def pull(
     *,
     hub: object=None, # Stands in for the package, in tests
 ) -> Path: # The run folder
-    "Fetch a run that was shared; raises `BadInput` where there is none, or its weights are not the network's. Runs no code of it."
+    "Fetch a run that was shared, running no code of it; raises `BadInput` where there is none, or its weights do not fit."
     _check_repo(repo)
     out, hub = new_folder(out), hub or _hub()
     try: found = Path(hub.snapshot_download(repo, allow_patterns=list(SHARED)))

@@ -301,7 +301,8 @@ def _enough_memory(recipe):
     except (RuntimeError, MemoryError) as e:
         if not isinstance(e, MemoryError) and not re.search("out of memory|allocate memory|enough memory", str(e)): raise
         batch = max(1, recipe.batch_size//2)
-        less = f"batch_size={batch} and accumulate={recipe.accumulate*recipe.batch_size//batch}: half the memory for the same step"
+        batches = recipe.accumulate*recipe.batch_size//batch
+        less = f"batch_size={batch} and accumulate={batches}: half the memory for the same step"
         less = less if recipe.batch_size > 1 else ""
         raise BadInput(f"the memory does not suffice for batches of {recipe.batch_size} images of {recipe.size} px; begin "
                        f"another run with {less or 'a smaller size'}") from e
