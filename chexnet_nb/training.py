@@ -255,12 +255,12 @@ def conditions(
                 deterministic=recipe.deterministic or device.type == "cpu",
                 tf32=device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32)
 
-# %% ../nbs/22_training.ipynb #847231ee
+# %% ../nbs/22_training.ipynb #690f127d
 def _trainer(recipe, out, *, progress, devices, nodes, checkpoint_every) -> pl.Trainer:
     "Lightning's part, with what it shall do besides."
     checkpoints = out/"checkpoints"
     watched = [TensorBoardLogger(out, "tensorboard", "")] if find_spec("tensorboard") else []
-    average = [EMAWeightAveraging(decay=recipe.moving_average)] if recipe.moving_average else [] # First: validated is the average
+    average = [EMAWeightAveraging(decay=recipe.moving_average)] if recipe.moving_average else [] # First: it is validated
     patience = EarlyStopping("val_loss", patience=recipe.stop_after, check_on_train_epoch_end=True)
     callbacks = [*average, *([Progress()] if progress else []), Curves(out/"curves.csv"), patience,
                  *([LearningRateMonitor()] if watched else []),

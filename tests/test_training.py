@@ -13,18 +13,22 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from chexnet_nb.dataset import open_study
+
 ROOT = Path(__file__).parents[1]
 ENV = os.environ | dict(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1", PYTHONWARNINGS="ignore")
 CHEXNET = [sys.executable, "-m", "chexnet_nb"]
-TINY = "--task chexnet14 --architecture densenet_28 --no-pretrained --size 28 --split random --seed 1".split()
+TINY = "--task chexnet14 --architecture densenet_28 --no-pretrained --size 28 --split random --seed 5".split()
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    "A phantom release; its random split of seed 1 has an even number of training images, an odd one to validate on."
+    "A phantom release; its random split has an even number of training images, odd ones to validate and to test on."
     folder = tmp_path_factory.mktemp("phantom")/"data"
     for argv in (["phantom", folder, "--patients", "30", "--size", "64"], ["prepare", folder, "--size", "28"]):
         subprocess.run([*CHEXNET, *argv], check=True, env=ENV, capture_output=True)
+    counts = open_study(folder, 28, split="random", seed=5, progress=False).split["split"].value_counts()
+    assert [int(counts[fold] % 2) for fold in ("train", "val", "test")] == [0, 1, 1], f"choose another seed: {dict(counts)}"
     return folder
 
 
