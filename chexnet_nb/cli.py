@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EXAMPLES', 'FORMATS', 'BASH', 'COMMANDS', 'command_parser', 'call', 'phantom', 'prepare', 'download', 'verify',
-           'pneumoniamnist', 'train', 'predict', 'export', 'import_', 'cam', 'evaluate', 'compare', 'radiologists',
-           'run', 'experiments', 'index', 'doctor', 'help_', 'completion', 'usage', 'main', 'Ended']
+           'pneumoniamnist', 'train', 'predict', 'export', 'import_', 'push', 'cam', 'evaluate', 'compare',
+           'radiologists', 'run', 'experiments', 'index', 'doctor', 'help_', 'completion', 'usage', 'main', 'Ended']
 
 # %% ../nbs/27_cli.ipynb #db949cbd
 import inspect
@@ -23,7 +23,7 @@ from fastcore.docments import docments
 from . import __version__
 from .core import BadInput, check_place, in_range, name_refused, new_folder, own_folder
 
-# %% ../nbs/27_cli.ipynb #ad866921
+# %% ../nbs/27_cli.ipynb #e767428f
 def _add(parser, p, about):
     "Add a parameter of a function to its parser."
     silent = p.default in (p.empty, None, "") or p.kind is p.VAR_POSITIONAL or p.annotation is list
@@ -32,7 +32,7 @@ def _add(parser, p, about):
     if p.kind is p.VAR_POSITIONAL: return parser.add_argument(p.name, nargs="+", **takes)
     if p.kind is not p.KEYWORD_ONLY:
         return parser.add_argument(p.name, **takes, **dict(nargs="?", default=p.default) if p.default is not p.empty else {})
-    flag = f"-{p.name}" if len(p.name) == 1 else "--" + p.name.replace("_", "-")
+    flag = f"-{p.name}" if len(p.name) == 1 else "--" + p.name.rstrip("_").replace("_", "-")
     takes |= dict(required=True) if p.default is p.empty else dict(default=p.default)
     if p.annotation is bool: takes["action"] = BooleanOptionalAction
     elif p.annotation is list: takes.update(action="append", metavar="NAME=VALUE", default=[])
@@ -79,7 +79,7 @@ class _Layout(HelpFormatter):
 
 def _name(command): return command.__name__.rstrip("_").replace("_", "-")
 
-# %% ../nbs/27_cli.ipynb #3c4cf923
+# %% ../nbs/27_cli.ipynb #cf071971
 EXAMPLES = dict(
     phantom="chexnet phantom data/phantom --patients 120",
     download="chexnet download data/nih --archives 1-3",
@@ -88,11 +88,14 @@ EXAMPLES = dict(
     pneumoniamnist="chexnet pneumoniamnist data/pneumoniamnist",
     train="""chexnet train data/phantom --task chexnet14 --split official --out runs/first \\
       --architecture densenet_demo --size 112 --no-pretrained --epochs 4
-  chexnet train data/nih --task chexnet14 --seeds 3 --out runs/three""",
+  chexnet train data/nih --task chexnet14 --seeds 3 --out runs/three
+  chexnet train --from runs/first --out runs/again                # the same once more, compared""",
     **{"import": """chexnet import densenet121-res224-nih --out runs/xrv            # fetched by name
   chexnet import model.pth.tar --out runs/arnoweng                # a file
-  chexnet import timm:convnext_tiny --out runs/start              # a backbone, its last layer random"""},
+  chexnet import timm:convnext_tiny --out runs/start              # a backbone, its last layer random
+  chexnet import hf:OWNER/NAME --out runs/shared                  # a run that was pushed to the Hugging Face Hub"""},
     export="chexnet export runs/first --out model.onnx",
+    push="chexnet push runs/first OWNER/NAME --report reports/first",
     predict="""chexnet predict runs/first film.png folder/of/films --out predictions.csv
   chexnet predict runs/first films --out averaged.csv --average flip --engine onnx""",
     cam="chexnet cam runs/first film.png --out maps --findings Effusion,Mass",
@@ -145,17 +148,18 @@ def call(
     fixed = [values.pop(p.name) for p in inspect.signature(command).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     return command(*fixed, *(values.pop(many[0]) if many else ()), **values)
 
-# %% ../nbs/27_cli.ipynb #882712f3
+# %% ../nbs/27_cli.ipynb #e768dad3
 def phantom(
     out, # Folder of the new release
     *,
     patients:int=600, # Patients, drawn from the real table
     size:int=256, # Side of the images in pixels
     seed:int=0, # Of patients and drawings
+    noise:float=.05, # Share of the findings that the reports miss, and of their calls that are wrong; 0 for none
 ):
     "Draw a synthetic release in the layout of ChestX-ray14, with planted findings and known boxes."
     from chexnet_nb.phantom import write_phantom
-    made = write_phantom(check_place(out), patients=patients, size=size, seed=seed)
+    made = write_phantom(check_place(out), patients=patients, size=size, seed=seed, noise=noise)
     print(f"{len(list(made.rglob('*.png'))):,} drawn images of {patients:,} patients in {made}; synthetic, not radiographs")
 
 # %% ../nbs/27_cli.ipynb #93ec0c50
@@ -208,12 +212,13 @@ def pneumoniamnist(
     made = write_pneumoniamnist(out, npz)
     print(f"PneumoniaMNIST, {len(list(made.rglob('*.png'))):,} images of 28 px, in {made}")
 
-# %% ../nbs/27_cli.ipynb #88571a8b
+# %% ../nbs/27_cli.ipynb #caea16bf
 def train(
-    data, # Folder of radiographs
+    data=None, # Folder of radiographs; may be left out with --from
     *,
-    task:str, # "chexnet14" or "pneumonia"
+    task:str=None, # "chexnet14" or "pneumonia"; needed without --from
     out, # Run folder
+    from_=None, # Finished run to repeat: its recipe, split, labels and images; nothing else is chosen then
     split:str="community", # "community", "official", "pneumonia" or "random"
     lists=None, # Folder with the lists of the split; by default DATA
     absent:str="stop", # If lists name images that are not there: "stop", or "skip" them
@@ -228,6 +233,9 @@ def train(
     **settings, # Of `Recipe`
 ):
     "Train the paper's network by the paper's recipe; what departs from it is recorded in the run folder."
+    if from_: return _repeat(from_, out, data, settings | dict(task=task), devices, nodes, checkpoint_every)
+    if lacking := [n for n, v in (("DATA", data), ("--task", task)) if not v]:
+        raise BadInput(f"{' and '.join(lacking)} needed; name a folder of radiographs and a task, or a run with --from")
     from chexnet_nb.recipe import new_recipe
     recipe = new_recipe(recipe, task=task, **settings)
     from chexnet_nb.dataset import open_study
@@ -247,12 +255,26 @@ def train(
         return print(f"{members_text(*write_members(out, runs, study.table))} Runs, average and spreads in {out}")
     trained = Run(train_study(study, out, recipe, checkpoint_every=checkpoint_every, devices=devices, nodes=nodes,
                               progress=leads()))
-    if not leads(): return
+    if leads(): print(_trained(trained))
+
+def _trained(trained) -> str:
+    "What came of a training, in a line."
     kept = trained.curves.set_index("epoch").loc[trained.about["best_epoch"]]
     said = f"validation loss {kept['val_loss']:.4f} in epoch {trained.about['best_epoch']} of {len(trained.curves)}"
-    print(f"{said}; run in {trained.folder}" + (f"; {trained.caution}" if trained.caution else ""))
+    return f"{said}; run in {trained.folder}" + (f"; {trained.caution}" if trained.caution else "")
 
-# %% ../nbs/27_cli.ipynb #4b18b9bb
+def _repeat(earlier, out, data, settings, devices, nodes, checkpoint_every):
+    "Train a run once more, and say how far it is the same."
+    if given := [f"--{name.replace('_', '-')}" for name, value in settings.items() if value is not None]:
+        raise BadInput(f"{', '.join(given)} beside --from; a run is repeated by its own recipe: leave one of them out")
+    from chexnet_nb.devices import leads
+    from chexnet_nb.repeat import compare_runs, train_again
+    from chexnet_nb.run import Run
+    again = train_again(earlier, out, data=data, devices=devices, nodes=nodes, checkpoint_every=checkpoint_every,
+                        progress=leads())
+    if leads(): print(_trained(Run(again)), compare_runs(earlier, again), sep="\n")
+
+# %% ../nbs/27_cli.ipynb #056e9ec2
 def _told(run) -> str:
     "The last line of an answer."
     from chexnet_nb.run import Run
@@ -289,7 +311,7 @@ def export(
     print(f"{export_onnx(run, out)}: uint8 images (batch, size, size) in, probabilities out; {_told(run)}")
 
 def import_(
-    what, # A file of weights, a name of public ones (see `chexnet help import`), timm:NAME or torchvision:NAME
+    what, # A file of weights, a name of public ones (see `chexnet help import`), timm:NAME, torchvision:NAME or hf:OWNER/NAME
     *,
     out, # Run folder to make
     architecture=None, # Of a file; by default what its name says, else densenet121
@@ -302,12 +324,26 @@ def import_(
     "Make a run folder of weights from elsewhere; nothing of a file is run."
     from chexnet_nb.core import new_folder
     new_folder(out)
+    if what.startswith("hf:"):
+        from chexnet_nb.hub import pull
+        return print(f"{what} in {pull(what[3:], out)}; {_told(out)}")
     from chexnet_nb.bring import import_weights
     made = import_weights(what, out, architecture=architecture, findings=findings, size=size, pickled=pickled,
                           pretrained=pretrained, synthetic=synthetic)
     about = made.about["imported"]
     head = "; its last layer is random: train it before its answers mean anything" if "weights" in about else ""
     print(f"{len(made.findings)} findings at {made.size} px in {made.folder}; licence: {about['licence']}{head}; {_told(out)}")
+
+def push(
+    run, # Finished run folder
+    repo, # OWNER/NAME on the Hugging Face Hub; made if it is not there
+    *,
+    report=None, # Report folder whose scores go into the model card
+    private:bool=True, # A new repository is seen by its owner alone
+):
+    "Share a run's weights, recipe and model card on the Hugging Face Hub; needs the extra `hub`."
+    from chexnet_nb.hub import push as push_run
+    print(f"{push_run(run, repo, report=report, private=private)}; {_told(run)}")
 
 def cam(
     run, # Run folder, or any folder with a checkpoint
@@ -478,8 +514,8 @@ def completion(
     if shell == "zsh": print("autoload -U +X compinit && compinit\nautoload -U +X bashcompinit && bashcompinit")
     print(BASH.format(cases=cases, commands=" ".join(COMMANDS), experiments=" ".join(find_experiments())))
 
-# %% ../nbs/27_cli.ipynb #3784a9cd
-COMMANDS = {_name(c): c for c in (phantom, download, prepare, verify, pneumoniamnist, train, import_, export, predict, cam,
+# %% ../nbs/27_cli.ipynb #990a3703
+COMMANDS = {_name(c): c for c in (phantom, download, prepare, verify, pneumoniamnist, train, import_, export, push, predict, cam,
                                   evaluate, compare, radiologists, run, experiments, index, doctor, completion, help_)}
 
 def usage() -> str:

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['Study', 'open_study', 'Radiographs', 'ChestData', 'shuffle_labels', 'fold_counts', 'plot_examples', 'plot_ranks']
 
-# %% ../nbs/21_dataset.ipynb #00d0e711
+# %% ../nbs/21_dataset.ipynb #92485549
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -29,7 +29,7 @@ from .release import prepare_release
 from .source import NIH, Source, labels_used, read_source
 from .splits import FOLDS, fold_names, make_split
 
-# %% ../nbs/21_dataset.ipynb #c24dea30
+# %% ../nbs/21_dataset.ipynb #192e4196
 @dataclass(frozen=True)
 class Study:
     "A data folder made ready for training."
@@ -40,12 +40,13 @@ class Study:
     source: Source # What the folder is
     labels: str="" # Which labels these are, in words
     shuffled: bool=False # Whether the labels are of the wrong images, as a control
+    opened: dict=field(default_factory=dict) # With which choices, in JSON's types, so that it can be opened again
 
     @property
     def synthetic(self) -> bool: # Whether the images are drawn
         return self.source.synthetic
 
-# %% ../nbs/21_dataset.ipynb #51dd7203
+# %% ../nbs/21_dataset.ipynb #672465f9
 def open_study(
     data: str|Path, # Folder of radiographs, or of the release's archives
     size: int=Recipe.size, # Side of the cached images in pixels
@@ -65,7 +66,9 @@ def open_study(
     chosen = make_split(table, prepared.names, split, lists=lists or data, seed=seed, absent=absent,
                         left_out=prepared.skipped["Image Index"])
     here = table[table["Image Index"].isin(prepared.names)].reset_index(drop=True)
-    return Study(Path(data), prepared, here, chosen, source, labels_used(table, NIH if labels else source))
+    opened = dict(split=split, absent=absent, on_bad=on_bad, seed=seed,
+                  **{k: str(Path(p).resolve()) if p else None for k, p in dict(lists=lists, labels=labels).items()})
+    return Study(Path(data), prepared, here, chosen, source, labels_used(table, NIH if labels else source), opened=opened)
 
 # %% ../nbs/21_dataset.ipynb #7d5f481c
 class Radiographs(Dataset):

@@ -48,10 +48,12 @@ def plan_members(
     if out.exists() and not out.is_dir(): raise BadInput(f"{out} is no folder; name a folder that does not exist")
     held = {p for p in out.iterdir() if p.name not in (*MADE, LOCK)} if out.exists() else set()
     if others := sorted(p.name for p in held-set(plan)):
-        raise BadInput(f"{out} holds {some(others, 3)} beside the seeds {recipe.seed} to {last}; name another folder, or the seeds "
+        raise BadInput(f"{out} holds {some(others, 3)} beside the seeds {recipe.seed} to {last}; name another folder, or the "
+                       "seeds "
                        "that are there")
     if not reuse and (out/MADE[-1]).exists() and all(Run(f).finished for f in plan):
-        raise BadInput(f"{out} holds {seeds} finished runs, which are never overwritten; ask for more seeds, or name another folder")
+        raise BadInput(f"{out} holds {seeds} finished runs, which are never overwritten; ask for more seeds, or name another "
+                       "folder")
     return plan
 
 # %% ../nbs/22b_members.ipynb #e4567d60
@@ -122,6 +124,7 @@ def predict_members(
     "As `predict_files`; of several seeds the mean of the log odds. Raises `BadInput` also where one of them is unfinished."
     runs, options = member_folders(run), dict(batch_size=batch_size, progress=progress, **how)
     if not runs: return predict_files(run, images, **options)
-    if not (Path(run)/MADE[-1]).is_file(): raise BadInput(f"{run}: not every seed is finished; repeat the command that trains them")
+    if not (Path(run)/MADE[-1]).is_file():
+        raise BadInput(f"{run}: not every seed is finished; repeat the command that trains them")
     found = {r.name: predict_files(r, images, **options) for r in runs}
     return average_table({name: table for name, (table, _) in found.items()}), found[runs[0].name][1]

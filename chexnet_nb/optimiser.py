@@ -14,13 +14,13 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from .recipe import Recipe
 
-# %% ../nbs/20d_optimiser.ipynb #cd009269
+# %% ../nbs/20d_optimiser.ipynb #64a08f9a
 def new_optimiser(
     model: nn.Module, # What is trained
     recipe: Recipe, # Its lr and weight_decay
 ) -> torch.optim.Optimizer:
     "Adam (paper, section 2.1), with decoupled decay of the weights where a recipe asks for it."
-    fused = dict(fused=True) if next(model.parameters()).is_cuda else {}
+    fused = dict(fused=True) if next(model.parameters()).device.type in ("cuda", "cpu") else {}
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not recipe.weight_decay: return torch.optim.Adam(parameters, recipe.lr, betas=(.9, .999), **fused)
     groups = [dict(params=[p for p in parameters if p.ndim > 1], weight_decay=recipe.weight_decay),

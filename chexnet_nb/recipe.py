@@ -25,7 +25,7 @@ SCHEDULES = ("plateau", "cosine")
 VIEWS = ("one", "flip")
 NORMS = ("own", "synced", "frozen") # Whose statistics batch-norm uses: each device's batch, that of all, those of the start
 
-# %% ../nbs/17_recipe.ipynb #417de2f2
+# %% ../nbs/17_recipe.ipynb #e6072ccc
 @dataclass(frozen=True)
 class Architecture:
     "What must be known of a network before torch is loaded."
@@ -62,8 +62,8 @@ FAMILIES = {
     "xrv": Architecture("xrv", {}), # torchxrayvision's
 }
 
-CHOICES = dict(task=TASKS, architecture=ARCHITECTURES, loss=LOSSES, schedule=SCHEDULES, views=VIEWS, precision=PRECISIONS, norm=NORMS,
-               pooling=POOLINGS)
+CHOICES = dict(task=TASKS, architecture=ARCHITECTURES, loss=LOSSES, schedule=SCHEDULES, views=VIEWS,
+               precision=PRECISIONS, norm=NORMS, pooling=POOLINGS)
 
 # %% ../nbs/17_recipe.ipynb #a39b0f01
 def find_architecture(
@@ -130,7 +130,7 @@ class Recipe:
     shift: int = 0 # Pixels of random shift in training; none in the paper
     crop: float = 1. # Least share of an image's area in a random crop that is enlarged again; 1 for none, the paper's
     rotate: float = 0. # Degrees of random rotation at the most; none in the paper
-    views: str = "one" # Of an image, whose predictions are averaged at the end: "one", the paper's; "flip", it and its mirror image
+    views: str = "one" # Of an image, averaged in predictions: "one", the paper's; "flip", it and its mirror image
     epochs: int = 30 # At the most; the paper is silent
     stop_after: int = 4 # Epochs without a lower validation loss after which training ends; the paper is silent
     norm: str = "own" # Batch-norm: "own" statistics a device, "synced" over GPUs, or "frozen" as they were at the start

@@ -5,15 +5,17 @@
 # %% auto #0
 __all__ = ['Box', 'SIGNS', 'pixels', 'plant', 'some_lung', 'place', 'cardiomegaly', 'emphysema', 'atelectasis', 'effusion',
            'pneumothorax', 'pleural_thickening', 'nodule', 'mass', 'infiltration', 'pneumonia', 'consolidation',
-           'edema', 'fibrosis', 'hernia', 'findings_of', 'draw', 'with_finding', 'examples']
+           'edema', 'fibrosis', 'hernia', 'courses', 'growth', 'findings_of', 'planted', 'draw', 'with_finding',
+           'examples']
 
-# %% ../nbs/08_signs.ipynb #fde2c32e
+# %% ../nbs/08_signs.ipynb #380574a4
 from collections.abc import Mapping
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 
-from .drawing import CM, Chest, anatomy, cloud, heart_frame, render, soft, stream
+from .drawing import CM, MAGNIFIED, Chest, anatomy, cloud, heart_frame, render, soft, stream, wing
 from .labels import FINDINGS, NO_FINDING, read_labels
 
 # %% ../nbs/08_signs.ipynb #0b995076
@@ -46,7 +48,7 @@ def plant(
     if not len(rows): return left, top, 1, 1
     return left+int(cols[0]), top+int(rows[0]), int(np.ptp(cols))+1, int(np.ptp(rows))+1
 
-# %% ../nbs/08_signs.ipynb #1016b28b
+# %% ../nbs/08_signs.ipynb #b0c67e76
 def some_lung(
     c: Chest, # The chest
     rng: np.random.Generator, # Source
@@ -64,89 +66,99 @@ def place(
     "A point in the free part of a lung, between two heights."
     a, t = c.a, rng.uniform(high, low)
     y = a.apex + t*(a.base-.03-a.apex)
-    inner, outer = .1 + .1*max(t-.55, 0)*(1 + (l.side > 0)), a.half*(.62+.24*min(2*t, 1))
+    inner, outer = .12 + .15*max(t-.5, 0)*(1 + (l.side > 0)), a.half*(.62+.24*min(2*t, 1))
     return a.middle + l.side*rng.uniform(inner, outer), y
 
-# %% ../nbs/08_signs.ipynb #d5c3d2fe
-def cardiomegaly(c: Chest, rng: np.random.Generator) -> Box:
-    "Enlarged heart: a cardiothoracic ratio above 0.5 (Danzer 1919; the usual threshold on PA films)."
-    c.a.heart = max(rng.uniform(.51, .64), c.a.heart+.06)
+# %% ../nbs/08_signs.ipynb #12c3bd34
+def cardiomegaly(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
+    "Enlarged heart: a cardiothoracic ratio above 0.5 (Danzer 1919); the left atrium doubles the contour of the right border."
+    c.a.heart = max(rng.uniform(.503, .52) + MAGNIFIED*c.a.ap, c.a.heart+.005) + .06*(grown-1)
     cx, cy, w, h = heart_frame(c.a)
-    return pixels(c, cx-1.05*w, cy-.9*h, cx+1.15*w, cy+.9*h)
+    r = np.sqrt(np.square(c.x-cx+.72*w) + np.square(c.y-cy+rng.uniform(0, .4)*h))/(rng.uniform(.42, .52)*w)
+    c.extra += rng.uniform(.45, .65)*np.exp(-np.square((r-.92)/.12))*soft(cx-.5*w-c.x, .02)
+    return pixels(c, cx-1.25*w, cy-.9*h, cx+1.15*w, cy+.9*h)
 
-def emphysema(c: Chest, rng: np.random.Generator) -> Box:
-    "Emphysema: lucent, overinflated lungs, few vessels, flattened low diaphragm, narrow heart (Hansell 2008, emphysema)."
-    a, much = c.a, rng.uniform(.15, .9)
-    a.dome *= 1 - .55*much
-    a.base, a.heart = a.base + .05*much, a.heart - .07*much
-    a.lucency, a.marks = 1 + .13*much, 1 - .55*much
+def emphysema(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
+    "Emphysema: overinflated lungs, few vessels, flattened diaphragm, thin-walled bullae (Hansell 2008, emphysema, bulla)."
+    a, much = c.a, min(rng.uniform(.4, .9)*grown, 1)
+    a.dome *= 1 - .4*much
+    a.base, a.heart = a.base + .01*much, a.heart - .015*much
+    a.lucency, a.marks = a.lucency + .04*much, 1 - .6*much
+    for _ in range(rng.integers(4, 9)):
+        l, radius = some_lung(c, rng), rng.uniform(.028, .055)*grown
+        x, y = place(c, l, rng, .05, .7)
+        where, px, py = c.window(x-1.3*radius, y-1.3*radius, x+1.3*radius, y+1.3*radius)
+        r = np.sqrt(np.square(px-x) + np.square(py-y))/radius
+        c.extra[where] += (.4*np.exp(-np.square((r-1)/.17)) - .16*soft(.85-r, .06))*l.mask[where]
     return pixels(c, a.middle-a.half, a.apex, a.middle+a.half, a.base+a.dome-.01)
 
-# %% ../nbs/08_signs.ipynb #f642c89c
-def atelectasis(c: Chest, rng: np.random.Generator) -> Box:
+# %% ../nbs/08_signs.ipynb #edadfd36
+def atelectasis(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
     "Atelectasis: plates or a wedge above a raised hemidiaphragm, that is volume loss (Hansell 2008, (linear) atelectasis)."
-    side, lift = int(rng.choice([-1, 1])), rng.uniform(.015, .045)
+    side, lift = int(rng.choice([-1, 1])), grown*rng.uniform(.01, .03)
     c.a.raised[side] -= lift
     l, floor = (c.right if side < 0 else c.left), c.a.base + c.a.raised[side] - .03
     opacity = 0
     for _ in range(rng.integers(1, 4)):
         x, y = c.a.middle + side*rng.uniform(.16, .24), floor - rng.uniform(.02, .12)
-        along, tilt, thick = rng.uniform(.06, .1), rng.uniform(-.35, .35), rng.uniform(.005, .011)
+        along, tilt, thick = grown*rng.uniform(.06, .1), rng.uniform(-.35, .35), rng.uniform(.007, .013)
         u, v = c.x-x, c.y-y-tilt*(c.x-x)
         opacity = np.maximum(opacity, np.exp(-np.square(v/thick)/2)*soft(along-np.abs(u), .01))
-    x, y, w, h = plant(c, rng.uniform(.22, .45)*opacity*l.mask)
+    x, y, w, h = plant(c, rng.uniform(.45, .7)*opacity*l.mask)
     edge = sorted((c.a.middle+side*.03, c.a.middle+side*(c.a.half+.015)))
     left, top, wide, high = pixels(c, edge[0], floor-.01, edge[1], floor+lift+.9*c.a.dome)
     x1, y1, x0, y0 = max(x+w, left+wide), max(y+h, top+high), min(x, left), min(y, top)
     return x0, y0, x1-x0, y1-y0
 
-# %% ../nbs/08_signs.ipynb #62d65bc3
-def effusion(c: Chest, rng: np.random.Generator) -> Box:
+# %% ../nbs/08_signs.ipynb #c10a3044
+def effusion(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
     "Pleural effusion: opacity that fills the costophrenic angle under a meniscus, higher at the wall (Hansell 2008; Felson)."
     l = some_lung(c, rng)
     d = np.clip(c.lateral(l.side)/c.a.half, 0, 1)
-    level = c.a.base + c.a.raised[l.side] + .05 - rng.uniform(.0, .165)
+    level = c.a.base + c.a.raised[l.side] + .05 - grown*rng.uniform(.02, .13)
     meniscus = level - rng.uniform(.05, .1)*d**4
-    return plant(c, rng.uniform(.2, .6)*l.mask*soft(c.y-meniscus, .008)*soft(d-.12, .03))
+    return plant(c, rng.uniform(.35, .65)*l.mask*soft(c.y-meniscus, .008)*soft(d-.12, .03))
 
-def pneumothorax(c: Chest, rng: np.random.Generator) -> Box:
+def pneumothorax(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
     "Pneumothorax: a thin visceral pleural line; beyond it darker lung without markings (Hansell 2008, pneumothorax)."
     l, reach = some_lung(c, rng), rng.uniform(.25, .7)
-    rim = rng.uniform(.3, .6)*np.clip(1 - (c.y-c.a.apex)/(reach*(c.a.base-c.a.apex)), 0, 1)**.5
+    rim = grown*rng.uniform(.3, .6)*np.clip(1 - (c.y-c.a.apex)/(reach*(c.a.base-c.a.apex)), 0, 1)**.5
     inward = np.maximum(l.depth, soft(.1-c.lateral(l.side), .012))
     beyond = soft(rim-inward, .03)*soft(rim-.08, .02)*l.mask
-    line = np.exp(-np.square((inward-rim)/.035))*soft(rim-.08, .02)*l.mask
+    line = np.exp(-np.square((inward-rim)/.07))*soft(rim-.08, .02)*l.mask
     c.marked = getattr(c, "marked", 1.)*(1-beyond)
-    return plant(c, rng.uniform(.1, .3)*line - rng.uniform(.05, .13)*beyond)
+    return plant(c, rng.uniform(.45, .65)*line - rng.uniform(.14, .22)*beyond)
 
-# %% ../nbs/08_signs.ipynb #49cdeaca
-def pleural_thickening(c: Chest, rng: np.random.Generator) -> Box:
+# %% ../nbs/08_signs.ipynb #1fc2a845
+def pleural_thickening(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
     "Pleural thickening: an uneven band along the inner chest wall, apical or lateral (Hansell 2008, pleura; apical cap)."
     l = some_lung(c, rng)
-    middle, along = c.a.apex + rng.choice([rng.uniform(.02, .08), rng.uniform(.2, .45)]), rng.uniform(.06, .14)
+    middle, along = c.a.apex + rng.choice([rng.uniform(.02, .08), rng.uniform(.2, .45)]), rng.uniform(.1, .17)
     wave = cloud(rng, (c.size, c.size), 14)
-    band = soft(rng.uniform(.22, .36) + .07*wave - l.depth, .04)*soft(along-np.abs(c.y-middle), .02)
-    return plant(c, rng.uniform(.3, .5)*band*l.mask*soft(c.lateral(l.side)-.1, .02))
+    band = soft(grown*rng.uniform(.3, .46) + .07*wave - l.depth, .04)*soft(along-np.abs(c.y-middle), .02)
+    plaque = 1 + .8*np.clip(cloud(rng, wave.shape, 36), -1, 1)
+    return plant(c, rng.uniform(.65, .9)*plaque*band*l.mask*soft(c.lateral(l.side)-.1, .02))
 
-# %% ../nbs/08_signs.ipynb #239a6b01
-def _round(c, rng, l, radius, strength, high=.2, low=.9, rough=.06):
-    "A sphere's projected opacity with a slightly lobulated edge, at a chance place in a lung."
+# %% ../nbs/08_signs.ipynb #0caf8822
+def _round(c, rng, l, radius, strength, high=.2, low=.9, rough=.06, lobes=(3, 7)):
+    "A sphere's projected opacity with a lobulated edge, at a chance place in a lung."
     x, y = place(c, l, rng, high, low)
     where, px, py = c.window(x-1.4*radius, y-1.4*radius, x+1.4*radius, y+1.4*radius)
     u, v = (px-x)/radius, (py-y)/(radius*rng.uniform(.85, 1.1))
-    lobes = np.sin(np.arctan2(v, u)*rng.integers(3, 7) + rng.uniform(0, 6.3))
-    ball = np.clip(1 - (u*u+v*v)/(1+rough*lobes)**2, 0, None)
+    edge = 1 + rough*np.sin(np.arctan2(v, u)*rng.integers(*lobes) + rng.uniform(0, 6.3))
+    ball = np.clip(1 - (u*u+v*v)/edge**2, 0, None)
     return plant(c, strength*np.sqrt(ball)*(.25+.75*l.mask[where]), where)
 
-def nodule(c: Chest, rng: np.random.Generator) -> Box:
+def nodule(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
     "Nodule: a rounded opacity up to 3 cm in diameter (Hansell 2008, nodule)."
-    return _round(c, rng, some_lung(c, rng), rng.uniform(1.4, 2.8)*CM/2, rng.uniform(.3, .55))
+    return _round(c, rng, some_lung(c, rng), min(grown*rng.uniform(2, 2.9), 3)*CM/2, rng.uniform(.75, 1))
 
-def mass(c: Chest, rng: np.random.Generator) -> Box:
-    "Mass: an opacity of more than 3 cm in diameter (Hansell 2008, mass)."
-    return _round(c, rng, some_lung(c, rng), rng.uniform(3.3, 7)*CM/2, rng.uniform(.25, .5), .15, .85, .1)
+def mass(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
+    "Mass: an opacity of more than 3 cm in diameter, here with spiculated margins (Hansell 2008, mass)."
+    diameter, strength = max(grown*rng.uniform(3.5, 6), 3.1), rng.uniform(.7, .95)
+    return _round(c, rng, some_lung(c, rng), diameter*CM/2, strength, .15, .85, .25, (7, 13))
 
-# %% ../nbs/08_signs.ipynb #07839eea
+# %% ../nbs/08_signs.ipynb #67a091f9
 def _patch(c, rng, l, x, y, radius, strength, edge, texture, cells):
     "An airspace patch: an ellipse with a soft uneven edge and a cloudy inside, at (x, y) in one lung."
     where, px, py = c.window(x-1.5*radius, y-1.5*radius, x+1.5*radius, y+1.5*radius)
@@ -155,62 +167,62 @@ def _patch(c, rng, l, x, y, radius, strength, edge, texture, cells):
     inside = soft(1 - u*u - v*v + .3*noise, edge)
     return where, strength*inside*np.clip(1 + texture*noise, 0, 2)*l.mask[where]
 
-def infiltration(c: Chest, rng: np.random.Generator) -> Box:
+def infiltration(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
     "Infiltrate: a faint, patchy, ill-defined opacity through which vessels stay visible (Hansell 2008, on the term)."
     l = some_lung(c, rng)
     x, y = place(c, l, rng, .3, .9)
-    where, opacity = _patch(c, rng, l, x, y, rng.uniform(.08, .14), rng.uniform(.09, .25), .25, .6, 7)
+    where, opacity = _patch(c, rng, l, x, y, grown*rng.uniform(.08, .13), rng.uniform(.2, .34), .25, .9, 9)
     return plant(c, opacity, where)
 
-# %% ../nbs/08_signs.ipynb #a6f21794
-def pneumonia(c: Chest, rng: np.random.Generator) -> Box:
+# %% ../nbs/08_signs.ipynb #30d6f8c0
+def pneumonia(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
     "Pneumonia: segmental or lobar airspace opacity, sharp where a fissure bounds it (Hansell 2008, pneumonia, airspace)."
     l = some_lung(c, rng)
     x, y = place(c, l, rng, .45, .9)
-    where, opacity = _patch(c, rng, l, x, y, rng.uniform(.09, .14), rng.uniform(.3, .5), .12, .3, 6)
+    where, opacity = _patch(c, rng, l, x, y, grown*rng.uniform(.08, .12), rng.uniform(.45, .6), .1, .3, 6)
     fissure = soft(c.y[where[0]] - y + .05 + rng.uniform(-.3, .3)*(c.x[:, where[1]]-x))
     return plant(c, opacity*fissure, where)
 
-def consolidation(c: Chest, rng: np.random.Generator) -> Box:
+def consolidation(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
     "Consolidation: homogeneous opacity that hides vessels, with dark air bronchograms (Hansell 2008, air bronchogram)."
     l = some_lung(c, rng)
     x, y = place(c, l, rng, .3, .9)
-    where, opacity = _patch(c, rng, l, x, y, rng.uniform(.08, .13), rng.uniform(.4, .7), .06, .08, 5)
+    where, opacity = _patch(c, rng, l, x, y, grown*rng.uniform(.07, .11), rng.uniform(.5, .7), .06, .08, 5)
     u, v = l.side*(c.x[:, where[1]]-x), c.y[where[0]]-y
     for slope in rng.uniform(-.6, .8, 3):
         opacity *= 1 - .55*np.exp(-np.square((v-slope*(u+.1)+.03*slope)/.0045))*soft(.05-np.abs(u), .015)
     return plant(c, opacity, where)
 
-# %% ../nbs/08_signs.ipynb #9380d381
-def edema(c: Chest, rng: np.random.Generator) -> Box:
-    "Pulmonary oedema: perihilar haze in bat-wing shape, Kerley B lines at the lateral bases (Hansell 2008, septal line)."
-    strength, spread, noise = rng.uniform(.08, .32), rng.uniform(.09, .14), cloud(rng, (c.size, c.size), 18)
-    d = np.abs(c.x-c.a.middle)
-    wing = np.exp(-np.square((d-.1)/spread) - np.square((c.y-c.a.base+.26)/(1.3*spread)))
-    lines, low = np.maximum(np.cos(c.y*2*np.pi/.016), 0)**4, soft(.07-np.abs(c.y-c.a.base+.06), .015)
-    kerley = lines*soft(d-.86*c.a.half, .006)*low
-    haze = strength*wing*np.clip(1+.35*noise, 0, None) + .5*strength*kerley
+# %% ../nbs/08_signs.ipynb #45a630bb
+def edema(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
+    "Pulmonary oedema: a fluffy bat-wing shadow, blurred vessels, Kerley B lines at the bases (Hansell 2008, septal line)."
+    strength, spread, noise = grown*rng.uniform(.25, .38), rng.uniform(.09, .14), cloud(rng, (c.size, c.size), 26)
+    lines, low = np.cos(c.y*2*np.pi/.028), soft(.1-np.abs(c.y-c.a.base+.07), .015)
+    kerley = lines*soft(np.abs(c.x-c.a.middle)-.78*c.a.half, .006)*low
+    bat = wing(c, spread, .26)
+    c.marked = getattr(c, "marked", 1.)*(1-.6*bat)
+    haze = strength*bat*(np.clip(noise, -.5, None)+.2) + .4*strength*kerley
     return plant(c, haze*(c.right.mask+c.left.mask), least=.15)
 
-def fibrosis(c: Chest, rng: np.random.Generator) -> Box:
+def fibrosis(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
     "Pulmonary fibrosis: reticular lines, mostly basal and peripheral (Hansell 2008, reticular pattern; honeycombing)."
-    net = np.maximum(*(np.exp(-np.square(cloud(rng, (c.size, c.size), cells)/.27)) for cells in (44, 58)))
-    zone, reach = 0, rng.uniform(.25, .42)
+    net = np.maximum(*(np.exp(-np.square(cloud(rng, (c.size, c.size), cells)/.27)) for cells in (24, 36)))
+    zone, reach = 0, rng.uniform(.25, .42)*grown
     for l in (c.right, c.left):
         outer = soft(c.lateral(l.side)/c.a.half-.55, .1)
         zone = zone + l.mask*np.maximum(soft(c.y-c.a.base+reach*.6, .03), .8*outer*soft(c.y-c.a.base+reach, .03))
-    return plant(c, rng.uniform(.16, .3)*net*zone, least=.25)
+    return plant(c, rng.uniform(.4, .6)*(net-.33)*zone, least=.25)
 
-# %% ../nbs/08_signs.ipynb #91083df5
-def hernia(c: Chest, rng: np.random.Generator) -> Box:
+# %% ../nbs/08_signs.ipynb #b5da2acd
+def hernia(c: Chest, rng: np.random.Generator, grown: float=1.) -> Box:
     "Hiatal hernia: a round retrocardiac opacity with an air-fluid level, just above the diaphragm (Felson; not in Hansell)."
-    a, radius = c.a, rng.uniform(.08, .12)
-    x, y = a.middle + rng.uniform(-.01, .05), a.base - radius*rng.uniform(.5, 1)
+    a, radius = c.a, rng.uniform(.052, .075)*grown
+    x, y = a.middle + rng.uniform(-.055, .1), a.base - radius*rng.uniform(.1, 2.)
     where, px, py = c.window(x-1.3*radius, y-1.3*radius, x+1.3*radius, y+1.3*radius)
     r = np.sqrt(np.square((px-x)/(1.1*radius)) + np.square((py-y)/radius))
-    level = soft(py - y + rng.uniform(0, .3)*radius, .002)
+    level = soft(py - y + rng.uniform(-.2, .2)*radius, .002)
     air, wall = soft(.85-r, .03)*(1-level), np.exp(-np.square((r-.93)/.07))
-    return plant(c, rng.uniform(.25, .45)*(soft(1-r, .03)*level + .8*wall) - rng.uniform(.9, 1.3)*air, where, .25)
+    return plant(c, rng.uniform(.4, .6)*(soft(1-r, .03)*level + .8*wall) - rng.uniform(.85, 1.2)*air, where, .25)
 
 # %% ../nbs/08_signs.ipynb #2770e47e
 SIGNS = dict( # In the order in which they are planted
@@ -218,22 +230,62 @@ SIGNS = dict( # In the order in which they are planted
     Mass=mass, Nodule=nodule, Pneumonia=pneumonia, Pneumothorax=pneumothorax, Consolidation=consolidation, Edema=edema,
     Fibrosis=fibrosis, Pleural_Thickening=pleural_thickening, Hernia=hernia)
 
-# %% ../nbs/08_signs.ipynb #6e84990b
+# %% ../nbs/08_signs.ipynb #dadea38e
+def courses(
+    table: pd.DataFrame, # Label table; a patient's films in the order of their follow-up
+) -> list[dict[str, tuple[int, int]]]: # For each row: finding -> (its episode, the film's number within it), from 0
+    "Which episode of a finding each film shows."
+    patient, shown = table["Patient ID"].to_numpy(), [{} for _ in range(len(table))]
+    first = np.r_[True, patient[1:] != patient[:-1]]
+    for f in FINDINGS:
+        on, episode, film = table[f].to_numpy(bool), -1, -1
+        for i in np.flatnonzero(on | first):
+            if first[i]: episode = -1
+            if not on[i]: continue
+            film = film+1 if i and on[i-1] and not first[i] else 0
+            episode += film == 0
+            shown[i][f] = episode, film
+    return shown
+
+def growth(
+    rng: np.random.Generator, # Of the episode
+    film: int, # Number of the film within it
+) -> float: # 1 on the first film
+    "How large a lesion is, compared with the film that showed it first: most change by a few percent a film, within limits."
+    return float(np.clip(np.exp(film*rng.normal(0, .08)), .75, 1.3))
+
+# %% ../nbs/08_signs.ipynb #c3f492bb
 def findings_of(
     row: Mapping, # A row of the label table
 ) -> list[str]: # Names, in the order of `SIGNS`
     "The findings a row is labelled with."
     return [f for f in SIGNS if row[f]]
 
-def draw(
+def planted(
     row: Mapping, # A row of `read_labels()`: Image Index, Patient ID, Patient Gender, View Position and the 14 columns
     seed: int=0, # The phantom's seed
     size: int=256, # Side in pixels
+    *,
+    course: Mapping[str, tuple[int, int]]|None=None, # The row's of `courses`; None for the first film of each finding
+) -> tuple[Chest, list[tuple]]: # The chest; a (finding, x, y, w, h) in pixels for every label
+    "The chest of a row with the signs of its labels, and the box of each."
+    c, boxes = Chest(anatomy(row, seed), size), {}
+    for f in findings_of(row):
+        episode, film = (course or {}).get(f, (0, 0))
+        of = row["Patient ID"], f, episode
+        boxes[f] = SIGNS[f](c, stream(seed, "sign", *of), growth(stream(seed, "growth", *of), film))
+    return c, [(f, *boxes[f]) for f in FINDINGS if f in boxes]
+
+def draw(
+    row: Mapping, # As `planted` takes it
+    seed: int=0, # The phantom's seed
+    size: int=256, # Side in pixels
+    *,
+    course: Mapping[str, tuple[int, int]]|None=None, # The row's of `courses`; None for the first film of each finding
 ) -> tuple[np.ndarray, list[tuple]]: # uint8 image (size, size); a (finding, x, y, w, h) in pixels for every label
-    "The drawn radiograph of a row, and the box of each of its signs; the same for the same row, seed and size."
-    c = Chest(anatomy(row, seed), size)
-    boxes = {f: SIGNS[f](c, stream(seed, "sign", row["Image Index"], f)) for f in findings_of(row)}
-    return render(c), [(f, *boxes[f]) for f in FINDINGS if f in boxes]
+    "The drawn radiograph of a row, and the box of each of its signs; the same for the same row, seed, size and course."
+    c, boxes = planted(row, seed, size, course=course)
+    return render(c), boxes
 
 # %% ../nbs/08_signs.ipynb #53ce040c
 def with_finding(

@@ -8,9 +8,10 @@ __all__ = ['PAPER_REMARKS', 'Html', 'number', 'with_interval', 'html_table', 'no
            'pairs_page_table', 'rater_page_table', 'difference_page_table', 'published', 'published_auroc',
            'provenance_of', 'made_from_table', 'provenance_table', 'data_note', 'write_tables', 'write_headline']
 
-# %% ../nbs/15_tables.ipynb #419b0c87
+# %% ../nbs/15_tables.ipynb #91cb104a
 import hashlib
 import html
+import re
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -68,12 +69,12 @@ def _cells(row, words):
     cells = "".join(f"<td{w}>{html.escape(v)}</td>" for v, w in zip(rest, words[1:]))
     return f'<th scope="row"{words[0]}>{html.escape(first)}</th>{cells}'
 
-# %% ../nbs/15_tables.ipynb #c7d8446c
+# %% ../nbs/15_tables.ipynb #38aa7a40
 def notes(
     sentences: Iterable[str], # Each a point
 ) -> Html:
-    "Sentences as a list."
-    points = "".join(f"<li>{html.escape(s)}</li>" for s in sentences)
+    "Sentences as a list; what stands in backticks is code."
+    points = "".join(re.sub(r"`([^`]+)`", r"<code>\1</code>", f"<li>{html.escape(s)}</li>") for s in sentences)
     return Html(f'<ul class="note">{points}</ul>' if points else "")
 
 def synthetic_note(

@@ -5,6 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from chexnet_nb.recipe import RECIPES, new_recipe
 
 ROOT = Path(__file__).parents[1]
 CHEXNET = Path(sys.executable).parent/"chexnet"
@@ -36,7 +39,7 @@ def phantom(tmp_path_factory):
 def chexnet14(phantom, tmp_path_factory):
     out = tmp_path_factory.mktemp("reports")/"chexnet14"
     headline = run(out, "chexnet14", f"data={phantom}", "epochs=1", "control_epochs=1", "size=64", "n_boot=100")
-    assert headline["synthetic"] and len(headline["rows"]) == 2
+    assert headline["synthetic"] and len(headline["rows"]) == 3
     return out
 
 
@@ -66,7 +69,8 @@ def test_localization(chexnet14, phantom, tmp_path):
 
 def test_prior_systems(phantom, tmp_path):
     rows = run(tmp_path/"prior", "prior_systems", f"data={phantom}", preset="tiny")["rows"]
-    assert [row[:2] for row in rows] == [["CheXNet", "densenet_28"], ["Wang", "wang_demo,sharpness=5"], ["Yao", "yao_demo,width=8"]]
+    systems = [["CheXNet", "densenet_28"], ["Wang", "wang_demo,sharpness=5"], ["Yao", "yao_demo,width=8"]]
+    assert [row[:2] for row in rows] == systems
     page = (tmp_path/"prior"/"index.html").read_text()
     assert "log-sum-exp, r = 5" in page and "weighted features" in page and "(published)" not in page
     pairs = (tmp_path/"prior"/"pairs.csv").read_text()
@@ -79,6 +83,12 @@ def test_ablations(phantom, tmp_path):
     assert [row[:2] for row in rows] == [["smaller", "the recipe"], ["pneumonia alone", "the recipe"],
                                          ["pneumonia alone, unweighted", "pneumonia alone"]]
     assert "There are no ImageNet weights for densenet_28" in (tmp_path/"ablations"/"index.html").read_text()
+
+
+def test_every_part_of_strong_is_ablated():
+    variants = yaml.safe_load((ROOT/"nbs/experiments/presets/ablations.strong.yaml").read_text())["variants"].values()
+    assert set().union(*variants) == set(RECIPES["strong"])-{"batch_size", "epochs"} # those are the budget, the same for all
+    for settings in variants: new_recipe(architecture="densenet_demo", pretrained=False, **settings)
 
 
 @pytest.mark.parametrize("name", ["evaluate", "compare", "radiologists"])

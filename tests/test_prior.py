@@ -23,7 +23,8 @@ def phantom(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("architecture, kept", [("wang_demo,pooling=maximum", "paper"), ("yao_demo,width=8,order=Effusion", "paper")])
+@pytest.mark.parametrize("architecture, kept", [("wang_demo,pooling=maximum", "paper"),
+                                                ("yao_demo,width=8,order=Effusion", "paper")])
 def test_every_command(architecture, kept, phantom, tmp_path):
     run, films = tmp_path/"run", sorted((phantom/"images").glob("*.png"))[:3]
     chexnet("train", phantom, "--task", "chexnet14", "--split", "official", "--architecture", architecture, "--no-pretrained",

@@ -120,8 +120,8 @@ def test_two_machines(data, one, tmp_path):
         port = free.getsockname()[1]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--master-addr",
                 "localhost", "--master-port", str(port)]
-    finished(*(train(data, tmp_path/"two", *HALVES, "--batch-size", 4, start=[*torchrun, "--node-rank", str(r), "-m", "chexnet_nb"])
-               for r in range(2)))
+    node = lambda rank: [*torchrun, "--node-rank", str(rank), "-m", "chexnet_nb"]
+    finished(*(train(data, tmp_path/"two", *HALVES, "--batch-size", 4, start=node(r)) for r in range(2)))
     alike(one, tmp_path/"two")
     refused = train(data, tmp_path/"none", *HALVES, "--devices", 40)
     assert "40 devices, but a fold of" in refused.communicate()[1] and refused.returncode == 2
