@@ -119,7 +119,7 @@ class ChestData(pl.LightningDataModule):
             raise BadInput(f"no labels for {some(unknown)}; pass their label table")
         self.labels = {fold: label_matrix(rows.loc[names], findings) for fold, names in self.names.items()}
 
-# %% ../nbs/21_dataset.ipynb #dc464b88
+# %% ../nbs/21_dataset.ipynb #eebc0629
 @patch
 def loader(self:ChestData,
     fold: str, # "train", "val" or "test"
@@ -138,8 +138,8 @@ def train_dataloader(self:ChestData) -> DataLoader:
     "The loader of training, behind what a resumed run has seen of its epoch."
     loader = self.loader("train", shuffle=True)
     if self.trainer:
-        seen = self.trainer.lightning_module.seen["batches"]
-        loader.sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed, skip=seen*self.batch_size)
+        training = self.trainer.lightning_module
+        loader.sampler.set_epoch(training.begun, skip=training.seen["batches"]*self.batch_size)
     return loader
 
 @patch

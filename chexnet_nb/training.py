@@ -51,7 +51,7 @@ from .recipe import TASKS, Recipe
 from .run import Run
 from .splits import FOLDS, split_summary
 
-# %% ../nbs/22_training.ipynb #6bd2b619
+# %% ../nbs/22_training.ipynb #14c35035
 class Training(pl.LightningModule):
     "The loss, the optimiser and its schedule around a `Network`."
     def __init__(self,
@@ -62,6 +62,7 @@ class Training(pl.LightningModule):
     ):
         super().__init__()
         self.model, self.recipe, self.seen, self.validated = model, recipe, dict(_NOTHING), dict(_NOTHING)
+        self.begun = 0 # The epoch that `seen` is of, where a training goes on
         self.taught = torch.compile(model.taught) if recipe.compile else model.taught
         for name, counts in dict(positives=positives, negatives=negatives).items(): # go to the device with the network
             self.register_buffer(name, torch.as_tensor(counts, dtype=torch.float32), persistent=False)
@@ -118,7 +119,7 @@ def on_validation_epoch_start(self:Training): self.validated = dict(_NOTHING)
 @patch
 def on_validation_epoch_end(self:Training): self.log_mean("val_loss", self.validated)
 
-# %% ../nbs/22_training.ipynb #700903da
+# %% ../nbs/22_training.ipynb #081e0031
 @patch
 def on_save_checkpoint(self:Training, checkpoint):
     seen = _of_all(self.seen)
@@ -126,7 +127,7 @@ def on_save_checkpoint(self:Training, checkpoint):
 
 @patch
 def on_load_checkpoint(self:Training, checkpoint):
-    self.seen = checkpoint.get("seen", dict(_NOTHING)) # Checkpoints of earlier versions end with an epoch
+    self.seen, self.begun = checkpoint.get("seen", dict(_NOTHING)), checkpoint["epoch"] # Earlier versions' end with an epoch
     if not leads(): self.seen = dict(_NOTHING, batches=self.seen["batches"])
 
 # %% ../nbs/22_training.ipynb #63b312ad

@@ -52,15 +52,21 @@ def same(a, b):
 def killed(data, out, kills, wait, *argv):
     "Train, with SIGKILL at random moments of work; what it takes to finish."
     draw = random.Random(0)
-    for _ in range(kills):
-        process, seen = train(data, out, *argv), checkpoints(out)
-        end = time.time() + 120
-        while process.poll() is None and checkpoints(out) == seen and time.time() < end: time.sleep(.01) # Until it has gone on
+    epochs = argv[len(argv)-1-argv[::-1].index("--epochs")+1]
+    for n in range(kills):
+        process, seen, end = train(data, out, *argv), checkpoints(out), time.time()+120
+        gone_on = lambda: checkpoints(out) != seen and rows(out) >= n*epochs//(kills+1)
+        while process.poll() is None and not gone_on() and time.time() < end: time.sleep(.01)
         time.sleep(draw.random()*wait)
         assert process.poll() is None, process.communicate()[1][-3000:]
         process.kill()
         process.communicate()
     finished(train(data, out, *argv))
+
+
+def rows(run):
+    "Epochs done."
+    return len(pd.read_csv(run/"curves.csv")) if (run/"curves.csv").exists() else 0
 
 
 def checkpoints(run):
