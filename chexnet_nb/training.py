@@ -307,7 +307,7 @@ def _enough_memory(recipe):
         raise BadInput(f"the memory does not suffice for batches of {recipe.batch_size} images of {recipe.size} px; begin "
                        f"another run with {less or 'a smaller size'}") from e
 
-# %% ../nbs/22_training.ipynb #ae557d7e
+# %% ../nbs/22_training.ipynb #2657845c
 def train(
     study: Study, # Data made ready, at the recipe's size
     out: str|Path, # Run folder; a finished run there is refused, an unfinished one is resumed
@@ -342,7 +342,7 @@ def train(
         if leads(): run.begin(record, study.split, source=study.source, data=study.data, cache=cache.path)
         epoch = _fit(training, data, run.folder, progress=progress, devices=devices, nodes=nodes,
                      checkpoint_every=checkpoint_every)
-        _finish(run, training.model, data, epoch, progress and leads())
+        _finish(Run(out), training.model, data, epoch, progress and leads())
     return run.folder
 
 def _check_devices(recipe, split, devices, nodes) -> None:

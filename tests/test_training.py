@@ -70,18 +70,19 @@ def checkpoints(run):
     except FileNotFoundError: return None
 
 
-EVERY = ("--batch-size", 2, "--epochs", 5, "--plateau", -1, "--shift", 2, "--checkpoint-every", 3)
+EVERY = ("--batch-size", 2, "--epochs", 5, "--shift", 2, "--checkpoint-every", 3)
+SINCE = ("--schedule", "cosine", "--moving-average", .9, "--crop", .8, "--weight-decay", .01)
 
 
 def test_killed_within_epochs(data, tmp_path):
-    finished(train(data, tmp_path/"whole", *EVERY[:-2]))
-    killed(data, tmp_path/"killed", 2, .2, *EVERY)
+    finished(train(data, tmp_path/"whole", *EVERY[:-2], *SINCE))
+    killed(data, tmp_path/"killed", 2, .2, *EVERY, *SINCE)
     same(tmp_path/"whole", tmp_path/"killed")
 
 
 @pytest.mark.slow
 def test_killed_ten_times(data, tmp_path):
-    more = (*EVERY, "--epochs", 16, "--stop-after", 16, "--accumulate", 2)
+    more = (*EVERY, "--epochs", 16, "--stop-after", 16, "--accumulate", 2, "--plateau", -1)
     finished(train(data, tmp_path/"whole", *more))
     killed(data, tmp_path/"killed", 10, .5, *more)
     same(tmp_path/"whole", tmp_path/"killed")
@@ -120,8 +121,8 @@ def test_two_machines(data, one, tmp_path):
         port = free.getsockname()[1]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--master-addr",
                 "localhost", "--master-port", str(port)]
-    node = lambda rank: [*torchrun, "--node-rank", str(rank), "-m", "chexnet_nb"]
-    finished(*(train(data, tmp_path/"two", *HALVES, "--batch-size", 4, start=node(r)) for r in range(2)))
+    start = lambda node: [*torchrun, "--node-rank", str(node), "-m", "chexnet_nb"]
+    finished(*(train(data, tmp_path/"two", *HALVES, "--batch-size", 4, start=start(node)) for node in range(2)))
     alike(one, tmp_path/"two")
     refused = train(data, tmp_path/"none", *HALVES, "--devices", 40)
     assert "40 devices, but a fold of" in refused.communicate()[1] and refused.returncode == 2
