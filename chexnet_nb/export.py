@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CLOSE', 'export_onnx', 'onnx_answer', 'onnx_of']
 
-# %% ../nbs/19c_export.ipynb #f1f43c0a
+# %% ../nbs/19c_export.ipynb #d75b5283
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +15,12 @@ import torch
 from torch import nn
 
 from .core import BadInput, atomic_path
+from .foreign import printable
 from .network import Network
 from .run import Run
 from .weights import sha256_of
 
-# %% ../nbs/19c_export.ipynb #4de78e4a
+# %% ../nbs/19c_export.ipynb #e14bea62
 class _Whole(nn.Module):
     "A network from bytes to probabilities."
     def __init__(self, model: Network):
@@ -34,6 +35,17 @@ def _package(name):
     "onnx or onnxruntime; raises `BadInput` where it is not installed."
     try: return __import__(name)
     except ImportError: raise BadInput(f"{name} is not installed; run `pip install 'chexnet_nb[onnx]'`") from None
+
+def _exported(model, images) -> object:
+    "A network as ONNX has it, for any number of images; raises `BadInput` for one that ONNX cannot express."
+    names = dict(input_names=["images"], output_names=["probabilities"])
+    many = ({0: torch.export.Dim("batch", max=65_536)},)
+    try:
+        return torch.onnx.export(_Whole(model).eval(), (images,), dynamo=True, verbose=False, dynamic_shapes=many,
+                                 **names).model_proto
+    except Exception as e:
+        reason = printable((str(e) or type(e).__name__).splitlines()[0])
+        raise BadInput(f"{model.architecture} cannot be written as ONNX ({reason}); predict with --engine torch") from None
 
 CLOSE = 1e-4 # How far the probabilities of an export may be from PyTorch's
 
@@ -50,9 +62,7 @@ def export_onnx(
                  weights=sha256_of(run.folder/"model.safetensors"), notice="research only, not for diagnosis")
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, model.size, model.size), np.uint8))
     with atomic_path(file) as part:
-        made = torch.onnx.export(_Whole(model).eval(), (images[:2],), dynamo=True, input_names=["images"], verbose=False,
-                                 output_names=["probabilities"], dynamic_shapes=({0: torch.export.Dim("batch", max=65_536)},))
-        proto = made.model_proto
+        proto = _exported(model, images[:2])
         onnx.helper.set_model_props(proto, {"chexnet_nb": json.dumps(about)})
         onnx.save(proto, part)
         with torch.no_grad(): off = np.abs(onnx_answer(part)(images) - _Whole(model)(images).numpy()).max()

@@ -41,8 +41,8 @@ def test_readme_is_in_step(): assert (ROOT/"README.md").read_text() == readme(),
 
 
 def test_rooms_without_torch():
-    light = ("core labels source splits progress work radiograph cache fetch release drawing signs phantom pneumoniamnist "
-             "predictions intervals metrics "
+    light = ("core labels source splits progress work radiograph cache fetch weights release drawing signs phantom "
+             "pneumoniamnist predictions intervals metrics "
              "calibration radiologists protocols agreement comparison baseline figures tables recipe experiment cli").split()
     code = (f"import sys, importlib\nfor m in {light}: importlib.import_module(f'chexnet_nb.{{m}}')\n"
             "assert 'torch' not in sys.modules")

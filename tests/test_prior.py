@@ -23,14 +23,12 @@ def phantom(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("architecture, kept", [("wang_demo,pooling=maximum", "paper"),
-                                                ("yao_demo,width=8,order=Effusion", "paper")])
-def test_every_command(architecture, kept, phantom, tmp_path):
+@pytest.mark.parametrize("architecture", ["wang_demo,pooling=maximum", "yao_demo,width=8,order=Effusion"])
+def test_every_command(architecture, phantom, tmp_path):
     run, films = tmp_path/"run", sorted((phantom/"images").glob("*.png"))[:3]
     chexnet("train", phantom, "--task", "chexnet14", "--split", "official", "--architecture", architecture, "--no-pretrained",
             "--size", 64, "--epochs", 1, "--batch-size", 32, "--out", run)
     assert json.loads((run/"model.json").read_text())["architecture"] == architecture
-    assert json.loads((run/"run.json").read_text())["recipe"]["loss"] == kept
     chexnet("predict", run, *films, "--out", tmp_path/"p.csv")
     once = (tmp_path/"p.csv").read_text()
     chexnet("predict", run, *films, "--out", tmp_path/"again.csv")
