@@ -29,7 +29,7 @@ def order_of(
     if odd: raise BadInput(f"order names {some(dict.fromkeys(odd))}; allowed: each of {', '.join(findings)} once, joined by +")
     return [findings.index(f) for f in [*named, *(f for f in findings if f not in named)]]
 
-# %% ../nbs/18g_yao.ipynb #b01796c0
+# %% ../nbs/18g_yao.ipynb #03693fa1
 MOST = 16 # Findings: their marginals are sums over 2 to that power
 
 class Yao(Network):
@@ -48,11 +48,13 @@ class Yao(Network):
         self.order = order_of(self.findings, order)
         self.features = DenseNet(num_classes=1, **encoder).features
         self.start = nn.Linear(self.features.norm5.num_features, 2*width)
+        self.image = nn.Linear(self.features.norm5.num_features, 4*width) # What it says at each step
         self.words = nn.Embedding(2*n+1, 4*width) # Absent and present for each finding in order, then: nothing yet
         self.recurrent = nn.Linear(width, 4*width, bias=False)
         self.outputs = nn.Linear(width, n)
         for weight in (self.words.weight, self.recurrent.weight): nn.init.uniform_(weight, -width**-.5, width**-.5)
         nn.init.zeros_(self.outputs.bias)
+        with torch.no_grad(): self.image.bias[width:2*width] += 1 # Jozefowicz et al. 2015
 
     def feature_maps(self, x: torch.Tensor) -> torch.Tensor: # shape (batch, features, grid height, grid width)
         "The encoder's last feature maps after their ReLU."
@@ -62,7 +64,7 @@ def build(findings: Sequence[str], architecture: str, size: int, **config) -> Ya
     "As `recipe.ARCHITECTURES` asks for it."
     return Yao(findings, architecture, size, **config)
 
-# %% ../nbs/18g_yao.ipynb #959e6e2b
+# %% ../nbs/18g_yao.ipynb #a1e0d332
 def lstm_step(
     gates: torch.Tensor, # Input, forget, new and output gate before their functions, shape (..., 4*width)
     cell: torch.Tensor, # shape (..., width)
@@ -75,11 +77,12 @@ def lstm_step(
 @patch
 def begin(self:Yao,
     features: torch.Tensor, # shape (batch, features, grid height, grid width)
-) -> tuple[torch.Tensor, torch.Tensor]: # State and cell, shape (batch, width)
-    "Where the LSTM starts: what the image says."
-    return self.start(features.mean((2, 3))).tanh().chunk(2, -1)
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]: # Gates of each step (batch, 4*width); state and cell (batch, width)
+    "What the image says, at each step and at the start."
+    mean = features.mean((2, 3))
+    return self.image(mean), *self.start(mean).tanh().chunk(2, -1)
 
-# %% ../nbs/18g_yao.ipynb #cce711ed
+# %% ../nbs/18g_yao.ipynb #12c53142
 @patch
 def taught(self:Yao,
     x: torch.Tensor, # Input, shape (batch, 3, height, width)
@@ -90,6 +93,7 @@ def taught(self:Yao,
 
 @patch
 def given(self:Yao,
+    image: torch.Tensor, # Of `begin`, shape (batch, 4*width)
     state: torch.Tensor, # Of `begin`, shape (batch, width)
     cell: torch.Tensor, # Of `begin`
     labels: torch.Tensor, # 0/1, shape (batch, findings)
@@ -98,20 +102,22 @@ def given(self:Yao,
     n, logits = len(self.order), [None]*len(self.order)
     word = labels.new_full((len(labels),), 2*n).long()
     for t, finding in enumerate(self.order):
-        state, cell = lstm_step(self.words(word) + self.recurrent(state), cell)
+        state, cell = lstm_step(image + self.words(word) + self.recurrent(state), cell)
         logits[finding] = state@self.outputs.weight[t] + self.outputs.bias[t]
         word = 2*t + labels[:, finding].long()
     return torch.stack(logits, 1)
 
-# %% ../nbs/18g_yao.ipynb #98a4c3e7
+# %% ../nbs/18g_yao.ipynb #1afbd7ef
 @patch
 def marginals(self:Yao,
+    image: torch.Tensor, # Of `begin`, shape (batch, 4*width)
     state: torch.Tensor, # Of `begin`, shape (batch, width)
     cell: torch.Tensor, # Of `begin`
 ) -> torch.Tensor: # Logits, shape (batch, findings)
     "The logit of each finding, summed over every story of those before it."
     n, logits = len(self.order), [None]*len(self.order)
-    gates, cell = (self.words.weight[2*n] + self.recurrent(state))[:, None], cell[:, None]
+    image, cell = image[:, None], cell[:, None]
+    gates = image + (self.words.weight[2*n] + self.recurrent(state))[:, None]
     story = state.new_zeros(len(state), 1) # Log probability of each
     for t, finding in enumerate(self.order):
         state, cell = lstm_step(gates, cell)
@@ -119,7 +125,7 @@ def marginals(self:Yao,
         no, yes = story + F.logsigmoid(-z), story + F.logsigmoid(z)
         logits[finding] = yes.logsumexp(1) - no.logsumexp(1)
         if t+1 < n: # each story goes on in two ways
-            gates = (self.words.weight[2*t:2*t+2, None] + self.recurrent(state)[:, None]).flatten(1, 2)
+            gates = (self.words.weight[2*t:2*t+2, None] + (image + self.recurrent(state))[:, None]).flatten(1, 2)
             story, cell = torch.cat([no, yes], 1), torch.cat([cell, cell], 1)
     return torch.stack(logits, 1)
 
