@@ -186,7 +186,7 @@ def _predictions_of(run, findings) -> tuple[pd.DataFrame, pd.Series]:
     return pd.concat(parts.values()), pd.concat([pd.Series(fold, table.index) for fold, table in parts.items()])
 
 # %% ../nbs/24_album.ipynb #a6db2341
-def _network(run) -> CheXNet:
+def _network(run) -> Network:
     "A run's network, where and how it computes fastest."
     return run.model().to(best_device(), memory_format=torch.channels_last)
 

@@ -63,13 +63,17 @@ def weights_text() -> str:
     there = sorted(place.glob("densenet121-*.pth"))
     return str(there[0]) if there else f"not fetched yet (into {place}, at the first training that wants them)"
 
-# %% ../nbs/26_doctor.ipynb #6a875939
+# %% ../nbs/26_doctor.ipynb #bfa3c95b
+def _folders(root):
+    "The data folders of a project."
+    return sorted(p for p in (Path(root)/"data").glob("*") if p.is_dir() and p.name != "published")
+
 def data_lines(
     root: str|Path=".", # Folder of the project
 ) -> list[str]:
     "A line for each data folder and each prepared cache."
     found = []
-    for folder in sorted(p for p in (Path(root)/"data").glob("*") if p.is_dir() and p.name != "published"):
+    for folder in _folders(root):
         try: said = read_source(folder).title
         except BadInput as e: said = str(e)
         archives = len(list(folder.glob("images_*.tar.gz")))
@@ -91,7 +95,7 @@ def run_lines(
         found.append(f"{folder}: {run.about.get('recipe', {}).get('task', 'a run')}, {run.about.get('status', '?')}{caution}")
     return found
 
-# %% ../nbs/26_doctor.ipynb #edcc1cf9
+# %% ../nbs/26_doctor.ipynb #156b13d7
 def _block(title, lines, none="none"):
     "Lines under a title."
     return [title, *(f"  {line}" for line in lines or [none])]
@@ -105,7 +109,7 @@ def missing(
         lacking = [name for name, there in installed(packages).items() if not there]
         if lacking and not extra: lines.append(f"{', '.join(lacking)}: needed; pip install {' '.join(lacking)}")
         elif lacking: lines.append(f"{', '.join(lacking)}: for {USES[extra]}; pip install 'chexnet_nb[{extra}]'")
-    if not data_lines(root): lines.append("no data folder in data/: chexnet phantom data/phantom, or chexnet download data/nih")
+    if not _folders(root): lines.append("no data folder in data/: chexnet phantom data/phantom, or chexnet download data/nih")
     if not run_lines(root): lines.append("no run in runs/ or reports/: chexnet run chexnet14 trains one, on the phantom")
     return lines
 
