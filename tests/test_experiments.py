@@ -39,7 +39,7 @@ def phantom(tmp_path_factory):
 def chexnet14(phantom, tmp_path_factory):
     out = tmp_path_factory.mktemp("reports")/"chexnet14"
     headline = run(out, "chexnet14", f"data={phantom}", "epochs=1", "control_epochs=1", "size=64", "n_boot=100")
-    assert headline["synthetic"] and len(headline["rows"]) == 2
+    assert headline["synthetic"] and len(headline["rows"]) == 3
     return out
 
 
@@ -52,7 +52,7 @@ def test_chexnet14(chexnet14):
 def test_chexnet14_seeds(phantom, tmp_path):
     out = tmp_path/"seeds"
     settings = f"data={phantom}", "architecture=densenet_28", "size=28", "epochs=1", "control_epochs=0", "n_boot=100", "seeds=2"
-    assert [row[0] for row in run(out, "chexnet14", *settings)["rows"]] == ["macro AUROC, 14 findings", "average of 2 seeds"]
+    assert [row[0] for row in run(out, "chexnet14", *settings)["rows"]] == ["macro AUROC, 14 findings", "average of 2 seeds", "trivial features alone"]
     spread = (out/"seeds"/"spread.csv").read_text().splitlines()
     assert spread[0] == "finding,mean,sd_training,sd_patients,low,high" and (out/"seeds"/"seed-1"/"model.safetensors").exists()
     page = (out/"index.html").read_text()
