@@ -49,9 +49,6 @@ def test_rooms_without_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-if __name__ == "__main__": (ROOT/"README.md").write_text(readme())
-
-
 def test_lines_are_short():
     code = {p: p.read_text(encoding="utf-8") for folder in ("tests", "benchmarks", "docs") for p in (ROOT/folder).glob("*.py")}
     for notebook in (ROOT/"nbs").rglob("*.ipynb"):
@@ -59,3 +56,6 @@ def test_lines_are_short():
         code[notebook] = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
     long = [f"{p.relative_to(ROOT)}: {line[:60]}" for p, text in code.items() for line in text.splitlines() if len(line) > 130]
     assert not long, "\n".join(long)
+
+
+if __name__ == "__main__": (ROOT/"README.md").write_text(readme())
