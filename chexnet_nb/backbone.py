@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from .core import BadInput
+from .core import BadInput, optional
 from .network import IMAGENET_MEAN, IMAGENET_STD, PooledNetwork, imagenet_state, to_input
 
 # %% ../nbs/18c_backbone.ipynb #9b09db2f
@@ -60,15 +60,9 @@ class _Timm(nn.Module):
 
 _TIMM_ENDS = ("head", "head_dist", "fc", "classifier", "global_pool", "conv_head", "norm_head", "act2", "fc_norm", "attn_pool")
 
-def _timm():
-    "The package; raises `BadInput` where it is not installed."
-    try: import timm
-    except ImportError: raise BadInput("timm is not installed; run `pip install 'chexnet_nb[backbones]'`") from None
-    return timm
-
 def _from_timm(name: str, size: int, pretrained: bool=False) -> tuple[nn.Module, dict]: # And what timm knows of its weights
     "A network of timm's with its own last layer; raises `BadInput` for one that it has not."
-    timm = _timm()
+    timm = optional("timm", "backbones")
     if name.split(".")[0] not in timm.list_models(): raise _unknown("timm", name, timm.list_models())
     about = timm.get_pretrained_cfg(name)
     fixed = dict(img_size=size) if about and about.fixed_input_size else {}

@@ -7,13 +7,12 @@ __all__ = ['network_of', 'import_weights']
 
 # %% ../nbs/19b_bring.ipynb #507bd52f
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
 
 from . import __version__
-from .core import BadInput, atomic_folder, in_range, new_folder, some, write_json
+from .core import BadInput, atomic_folder, in_range, new_folder, now, some, write_json
 from .foreign import fit_weights, modern_names, read_weights
 from .labels import FINDINGS
 from .model import build_network, save_model
@@ -117,5 +116,5 @@ def _made(model, out, about, synthetic) -> Run:
     with atomic_folder(out) as part:
         save_model(model, part, **dict(trained_on=SYNTHETIC) if synthetic else {})
         write_json(part/"run.json", dict(status="finished", imported=about, chexnet_nb=__version__,
-                                         finished=datetime.now(timezone.utc).isoformat(timespec="seconds")))
+                                         finished=now()))
     return Run(out)

@@ -22,7 +22,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from .core import (BadInput, atomic_path, fingerprint, in_range, kept_on_error, only_one, read_json, read_table, some,
-                             write_json)
+                             user_cache, write_json)
 from .progress import tqdm
 from .radiograph import RESAMPLE, decode, file_bytes, find_images, shrink
 from .work import CORES, check_room, read_ahead, run_tasks
@@ -175,8 +175,7 @@ def default_cache(
     place = next(p for p in (own, own.parent, data) if p.exists() or p == data)
     writable = os.access(place, os.W_OK) and place.stat().st_mode & 0o222 # root may write where nobody should
     if (own/"index.csv").exists() or writable: return own
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home()/".cache")
-    return user/"chexnet_nb"/f"{data.resolve().name}-{sha256(str(data.resolve()).encode()).hexdigest()[:8]}"/str(size)
+    return user_cache()/f"{data.resolve().name}-{sha256(str(data.resolve()).encode()).hexdigest()[:8]}"/str(size)
 
 # %% ../nbs/06_cache.ipynb #854c66cd
 def _one(out, size, row, name, file, stamp, known, source):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LOCK', 'BadInput', 'Busy', 'some', 'name_refused', 'in_range', 'name_key', 'read_table', 'find_column',
            'refuse_doubled', 'atomic_path', 'check_place', 'own_folder', 'atomic_folder', 'new_folder', 'write_json',
-           'read_json', 'kept_on_error', 'only_one', 'fingerprint', 'shipped']
+           'read_json', 'kept_on_error', 'only_one', 'fingerprint', 'shipped', 'user_cache', 'optional', 'now']
 
 # %% ../nbs/00_core.ipynb #1047d3d0
 import hashlib
@@ -16,12 +16,15 @@ import shutil
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from importlib import import_module
 from importlib.util import find_spec
 from lzma import LZMAError
 from numbers import Integral
 from pathlib import Path
 from tarfile import TarError
 from tempfile import TemporaryFile
+from types import ModuleType
 from uuid import uuid4
 from zipfile import BadZipFile
 
@@ -260,3 +263,20 @@ def shipped(
     for place in (package/part, package.parent/_IN_CHECKOUT[part]):
         if place.is_dir(): return place
     raise BadInput(f"the package holds no {part}: {package/part} not found; install chexnet_nb anew")
+
+# %% ../nbs/00_core.ipynb #95b89ae3
+def user_cache() -> Path: # A folder, which need not exist
+    "This package's part of the user's cache."
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home()/".cache")/"chexnet_nb"
+
+def optional(
+    name: str, # Of a package
+    extra: str, # Of this package, which brings it
+) -> ModuleType:
+    "A package that not everybody has; raises `BadInput` where it is not installed."
+    try: return import_module(name)
+    except ImportError: raise BadInput(f"{name} is not installed; run `pip install 'chexnet_nb[{extra}]'`") from None
+
+def now() -> str: # ISO 8601, UTC, to the second
+    "This moment, as records write it."
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from . import __version__
 from .cache import CORES
-from .core import BadInput
+from .core import BadInput, user_cache
 from .run import Run
 from .source import read_source
 
@@ -58,7 +58,7 @@ def device_text() -> str:
 
 def weights_text() -> str:
     "Whether the ImageNet weights that the paper starts from have been fetched."
-    home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home()/".cache")/"torch"
+    home = os.environ.get("TORCH_HOME") or user_cache().parent/"torch"
     place = Path(home)/"hub/checkpoints"
     there = sorted(place.glob("densenet121-*.pth"))
     return str(there[0]) if there else f"not fetched yet (into {place}, at the first training that wants them)"
@@ -80,8 +80,7 @@ def data_lines(
         caches = [p.parent.name for p in sorted(folder.glob(".cache/*/index.csv"))]
         prepared = f"prepared at {', '.join(caches)} px" if caches else "not prepared"
         found.append(f"{folder}: {said}{f', {archives} archives' if archives else ''}; {prepared}")
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home()/".cache")/"chexnet_nb"
-    return found + [f"{p.parent}: a cache" for p in sorted(user.glob("*/*/index.csv"))]
+    return found + [f"{p.parent}: a cache" for p in sorted(user_cache().glob("*/*/index.csv"))]
 
 def run_lines(
     root: str|Path=".", # Folder of the project

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .core import BadInput, atomic_path
+from .core import BadInput, atomic_path, optional
 from .foreign import printable
 from .network import Network
 from .run import Run
@@ -30,11 +30,6 @@ class _Whole(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         "uint8, shape (batch, height, width), to probabilities (batch, findings)."
         return self.model.probabilities(self.model(self.model.to_input(images)))
-
-def _package(name):
-    "onnx or onnxruntime; raises `BadInput` where it is not installed."
-    try: return __import__(name)
-    except ImportError: raise BadInput(f"{name} is not installed; run `pip install 'chexnet_nb[onnx]'`") from None
 
 def _exported(model, images) -> object:
     "A network as ONNX has it, for any number of images; raises `BadInput` for one that ONNX cannot express."
@@ -54,8 +49,8 @@ def export_onnx(
     file: str|Path, # The new file, .onnx
 ) -> Path: # The file
     "Export a run's network; raises `BadInput` where ONNX Runtime does not answer as PyTorch does, or a package is missing."
-    onnx, run, file = _package("onnx"), Run(run), Path(file)
-    _package("onnxscript")
+    onnx, run, file = optional("onnx", "onnx"), Run(run), Path(file)
+    optional("onnxscript", "onnx")
     if file.exists(): raise BadInput(f"{file} exists; name another file")
     model = run.model().requires_grad_(False)
     about = dict(architecture=model.architecture, findings=list(model.findings), size=model.size, trained_on=run.trained_on,
@@ -75,7 +70,7 @@ def onnx_answer(
     threads: int=1, # That one forward pass may use
 ) -> Callable[[torch.Tensor], np.ndarray]: # Probabilities (batch, findings) of uint8 images (batch, height, width)
     "What answers for a network, by ONNX Runtime on the CPU; safe to be called by several threads."
-    ort = _package("onnxruntime")
+    ort = optional("onnxruntime", "onnx")
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
     session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
@@ -91,6 +86,6 @@ def onnx_of(
 
 def _about(file) -> dict:
     "What an export says of itself; nothing for a file that is none."
-    try: return json.loads(_package("onnxruntime").InferenceSession(str(file)).get_modelmeta().custom_metadata_map["chexnet_nb"])
-    except BadInput: raise
+    ort = optional("onnxruntime", "onnx")
+    try: return json.loads(ort.InferenceSession(str(file)).get_modelmeta().custom_metadata_map["chexnet_nb"])
     except Exception: return {}

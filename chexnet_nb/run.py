@@ -8,7 +8,6 @@ __all__ = ['SYNTHETIC', 'SAME', 'Run']
 # %% ../nbs/19_run.ipynb #95e24543
 import os
 from dataclasses import asdict
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Iterator
 
@@ -16,7 +15,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from .cache import Cache, default_cache
-from .core import BadInput, LOCK, check_place, read_json, read_table, some, write_json
+from .core import BadInput, LOCK, check_place, now, read_json, read_table, some, write_json
 from .model import load_model, read_config, save_model
 from .network import Network
 from .predictions import read_predictions, write_predictions
@@ -220,8 +219,6 @@ def _from_here(path, home):
     try: return Path(os.path.relpath(path, home)).as_posix()
     except ValueError: return None
 
-def _now(): return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
 @patch
 def begin(self:Run,
     about: dict, # What run.json shall say, in JSON's types; with the keys in `SAME`
@@ -235,7 +232,7 @@ def begin(self:Run,
     self.refuse_finished()
     if self.about: return self.refuse_other(about)
     home, places = self.folder.resolve(), dict(data=Path(data).resolve(), cache=Path(cache).resolve())
-    self.about = dict(status="training", **about, synthetic=source.synthetic, source=asdict(source), started=_now(),
+    self.about = dict(status="training", **about, synthetic=source.synthetic, source=asdict(source), started=now(),
                       **{k: str(p) for k, p in places.items()}, relative={k: _from_here(p, home) for k, p in places.items()})
     write_json(self.folder/"run.json", self.about)
     write_split(split, self.folder)
@@ -260,5 +257,5 @@ def finish(self:Run,
     origin = dict(trained_on=self.trained_on) if self.synthetic else {}
     save_model(model, self.folder, epoch=epoch, task=self.about["recipe"]["task"], **origin)
     write_json(self.folder/"thresholds.json", {f: None if t != t else t for f, t in thresholds.items()})
-    self.about = dict(self.about, status="finished", best_epoch=epoch, finished=_now())
+    self.about = dict(self.about, status="finished", best_epoch=epoch, finished=now())
     write_json(self.folder/"run.json", self.about)

@@ -7,12 +7,11 @@ __all__ = ['ABOUT', 'Known', 'known_weights', 'find_weights', 'recognised', 'wei
 
 # %% ../nbs/07b_weights.ipynb #6d3a6914
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from .core import BadInput, atomic_path, read_json, shipped
+from .core import BadInput, atomic_path, read_json, shipped, user_cache
 from .fetch import bytes_to_fetch, fetch_all
 
 # %% ../nbs/07b_weights.ipynb #b560aa42
@@ -53,7 +52,7 @@ def recognised(
 # %% ../nbs/07b_weights.ipynb #e1ebc12b
 def weights_folder() -> Path:
     "Where fetched weights are kept: `weights` in this package's part of the user's cache."
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home()/".cache")/"chexnet_nb"/"weights"
+    return user_cache()/"weights"
 
 def sha256_of(
     file: str|Path, # Any file
