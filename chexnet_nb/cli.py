@@ -43,11 +43,10 @@ def _add(parser, p, about):
 
 def _choices():
     "Option -> the names it takes; a wrong one is refused by whoever reads it, with the list."
-    from chexnet_nb.recipe import CHOICES, FAMILIES, RECIPES
+    from chexnet_nb.recipe import AVERAGES, CHOICES, ENGINES, FAMILIES, RECIPES
     from chexnet_nb.splits import SPLITS
     return {**CHOICES, "architecture": [*CHOICES["architecture"], *(f"{f}:NAME" for f in FAMILIES)], "recipe": RECIPES,
-            "split": SPLITS, "on_bad": ("stop", "skip"), "absent": ("stop", "skip"), "average": ("none", "flip", "ten-crop"),
-            "engine": ("torch", "onnx")}
+            "split": SPLITS, "on_bad": ("stop", "skip"), "absent": ("stop", "skip"), "average": AVERAGES, "engine": ENGINES}
 
 def _add_settings(parser):
     "The settings of a `Recipe`, for a command that takes them as `**settings`: those that are given, but for its own ones."

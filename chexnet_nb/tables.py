@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PAPER_REMARKS', 'Html', 'number', 'with_interval', 'html_table', 'notes', 'synthetic_note', 'auroc_page_table',
-           'operating_page_table', 'calibration_page_table', 'compare_page_table', 'entrants_page_table',
+           'operating_page_table', 'calibration_page_table', 'p_text', 'compare_page_table', 'entrants_page_table',
            'pairs_page_table', 'rater_page_table', 'difference_page_table', 'published', 'published_auroc',
            'provenance_of', 'made_from_table', 'provenance_table', 'data_note', 'write_tables', 'write_headline']
 
@@ -130,7 +130,12 @@ def calibration_page_table(
     shown = shown.assign(**{"ECE": table.ece, "ECE by chance": table.ece_chance, "error without bias": table.rms_debiased})
     return Html(html_table(shown) + _reasons(table))
 
-def _as_p(ps): return ["" if pd.isna(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}" for p in ps]
+def p_text(
+    p: float, # NaN where there is none
+    none: str="", # What stands there then
+) -> str:
+    "A p-value for a page."
+    return none if pd.isna(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}"
 
 def compare_page_table(
     table: pd.DataFrame, # As `metrics.compare_table` gives it
@@ -139,7 +144,7 @@ def compare_page_table(
     positives = ["" if pd.isna(p) else f"{p:,}" for p in table.positives]
     shown = pd.DataFrame({"finding": table.finding, "positives": positives, "first": table["first"], "second": table["second"],
                           "difference (95% interval)": _intervals(table, "difference", "low", "high"),
-                          "p": _as_p(table.p), "p, corrected (Holm)": _as_p(table.p_holm)})
+                          "p": table.p.map(p_text), "p, corrected (Holm)": table.p_holm.map(p_text)})
     return Html(html_table(shown, strong=[-1]) + _reasons(table))
 
 # %% ../nbs/15_tables.ipynb #1854b460
@@ -164,7 +169,7 @@ def pairs_page_table(
     rows = pairs[pairs.finding == finding]
     gaps = [with_interval(*row, 4) for row in rows[["difference", "low", "high"]].to_numpy(float)]
     return html_table(pd.DataFrame({"first": rows["first"], "second": rows["second"], "difference (95% interval)": gaps,
-                                    "p": _as_p(rows.p), "p, corrected (Holm)": _as_p(rows.p_adjusted)}))
+                                    "p": rows.p.map(p_text), "p, corrected (Holm)": rows.p_adjusted.map(p_text)}))
 
 # %% ../nbs/15_tables.ipynb #92752a26
 def rater_page_table(
