@@ -3,24 +3,17 @@
 Run: python benchmarks/cam.py [repeats]; writes benchmarks/cam.csv. Needs grad-cam (a development requirement).
 """
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from measure import seconds
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from chexnet_nb.cam import class_activation_maps, upscale
 from chexnet_nb.model import new_model
-
-
-def seconds(act):
-    "Wall time of an act."
-    start = time.perf_counter()
-    act()
-    return time.perf_counter()-start
 
 
 def compare(architecture, size, repeats):

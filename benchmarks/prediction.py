@@ -11,12 +11,12 @@ multiplication, measured in the same turns.
 import platform
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from measure import peak, seconds
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models, transforms
@@ -58,16 +58,6 @@ def answers(run, engine, images):
     return lambda: list(in_threads(lambda i: answer(images[i:i+8]), range(0, len(images), 8)))
 
 
-def peak():
-    "Floating point operations a second of a 2048 x 2048 matrix multiplication, the best of five."
-    a, best = torch.randn(2048, 2048), float("inf")
-    for _ in range(6):
-        begin = time.perf_counter()
-        a @ a
-        best = min(best, time.perf_counter()-begin)
-    return 2*2048**3/best
-
-
 def main(folder):
     "Measure every way in turn; write both tables."
     drawn = "" if folder else "drawn (synthetic) "
@@ -91,27 +81,25 @@ def main(folder):
         "chexnet predict --engine onnx, network alone": ours["onnx"],
         "decoding and shrinking alone": lambda: list(in_threads(lambda f: shrink(read_radiograph(f), 224), files)),
     }
-    seconds, peaks = {name: [] for name in ways}, []
+    times, peaks = {name: [] for name in ways}, []
     for _ in range(ROUNDS):
         peaks.append(peak())
         for name, work in ways.items():
-            begin = time.perf_counter()
-            work()
-            seconds[name].append(time.perf_counter()-begin)
-            print(f"{name}: {1000*seconds[name][-1]/len(files):.1f} ms an image", flush=True)
-    write({name: min(s)/len(files) for name, s in seconds.items()}, max(peaks), counter.get_total_flops(), len(files), drawn)
+            times[name].append(seconds(work))
+            print(f"{name}: {1000*times[name][-1]/len(files):.1f} ms an image", flush=True)
+    write({name: min(s)/len(files) for name, s in times.items()}, max(peaks), counter.get_total_flops(), len(files), drawn)
 
 
-def write(seconds, pace, flops, n, drawn):
+def write(an_image, pace, flops, n, drawn):
     "prediction.csv and prediction.md."
-    first = seconds["plain loop, from files"]
+    first = an_image["plain loop, from files"]
     nan = float("nan")
     rows = [(way, 1000*s, 1/s, first/s if "files" in way else nan, nan if "decoding" in way else flops/s/pace)
-            for way, s in seconds.items()]
+            for way, s in an_image.items()]
     table = pd.DataFrame(rows, columns=["way", "ms_an_image", "images_a_second", "times_the_plain_loop", "share_of_peak"])
     here = Path(__file__).parent
     table.to_csv(here/"prediction.csv", index=False, float_format="%.4g")
-    ratio = [seconds[f"chexnet predict{e}, from files"]/seconds[f"chexnet predict{e}, network alone"]
+    ratio = [an_image[f"chexnet predict{e}, from files"]/an_image[f"chexnet predict{e}, network alone"]
              for e in ("", " --engine onnx")]
     said = [f"| {r.way} | {r.ms_an_image:.1f} | {r.images_a_second:.1f} | "
             f"{'' if np.isnan(r.times_the_plain_loop) else f'{r.times_the_plain_loop:.2f}'} | "

@@ -7,12 +7,12 @@ alike; the figure is the median of REPEATS rounds. With 1, compiled too (torch.c
 machine's own matrix multiplication, in the same run.
 """
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from measure import peak, seconds
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import densenet121
@@ -24,19 +24,6 @@ from chexnet_nb.recipe import Recipe
 from chexnet_nb.training import Training
 
 BATCH, SIZE = 16, 224
-
-
-def seconds(act):
-    "Wall time of an act."
-    start = time.perf_counter()
-    act()
-    return time.perf_counter()-start
-
-
-def peak(side=2048):
-    "Floating-point operations a second of the machine's matrix multiplication, float32."
-    a, b = torch.randn(2, side, side)
-    return 2*side**3/min(seconds(lambda: a @ b) for _ in range(7))
 
 
 def plain(images, labels):
