@@ -38,9 +38,9 @@ test: $(READY)
 	$(BIN)/nbdev_test --n_workers 2
 	$(BIN)/python -m pytest -q tests
 
-# Notebooks are cleaned as they are saved (hooks); experiments write to reports/, as the command does.
+# Notebooks are cleaned as they are saved (hooks); experiments write to reports/, as the command does. All of the checkout is at hand.
 lab: $(READY) hooks
-	$(BIN)/jupyter lab nbs/welcome.ipynb
+	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" nbs/welcome.ipynb
 
 # The browser of class activation maps as a page of its own, for whoever has the token in the link that it prints; under another
 # name than this machine's it answers nobody (no remote access: a page elsewhere could otherwise reach it by a name of its own).

@@ -1,5 +1,6 @@
 """Any Jupyter of this checkout's .venv (`make hooks` links this file there): its notebooks are cleaned as they are saved; its
 experiments write where the command writes. Notebooks elsewhere are left as they are."""
+import warnings
 from pathlib import Path
 
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
@@ -15,8 +16,9 @@ class Kernels(AsyncMappingKernelManager):
         return str(ROOT) if Path(folder).resolve() == ROOT/"nbs/experiments" else folder
 
 
-def kept(output):
-    "Whether an output says something without its kernel."
+def kept(cell, output):
+    "Whether an output is committed: it says something without its kernel, and is not about the machine (tag remove-output)."
+    if "remove-output" in cell["metadata"].get("tags", []): return False
     return output.get("name") != "stderr" and "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
 
 
@@ -28,9 +30,10 @@ def clean(model, path, contents_manager, **_):
     clean_nb(nb, allowed_cell_metadata_keys=["tags"])
     nb["metadata"].pop("widgets", None)
     for cell in nb["cells"]:
-        if "outputs" in cell: cell["outputs"] = [o for o in cell["outputs"] if kept(o)]
+        if "outputs" in cell: cell["outputs"] = [o for o in cell["outputs"] if kept(cell, o)]
 
 
+warnings.filterwarnings("ignore", "Overriding existing pre_save_hook") # This file is read once for the server, once for the lab
 c = get_config() # noqa: F821
 c.ServerApp.kernel_manager_class = Kernels
 c.ContentsManager.pre_save_hook = clean

@@ -18,7 +18,7 @@ def readme():
     nb = nbformat.read(ROOT/"nbs/index.ipynb", 4)
     nb.cells = [c for c in nb.cells if not c.source.startswith("#| hide")] # the others that compute show their output alone
     text, _ = MarkdownExporter(exclude_input=True).from_notebook_node(nb)
-    return re.sub(r"\]\((images|tutorials)/", r"](nbs/\1/", text).strip() + "\n"
+    return re.sub(r"\]\((images|tutorials|guide)/", r"](nbs/\1/", text).strip() + "\n"
 
 
 def run_in_copy(tmp_path, tool):
@@ -40,10 +40,20 @@ def test_notebooks_are_clean(tmp_path): assert run_in_copy(tmp_path, "nbdev_clea
 def test_readme_is_in_step(): assert (ROOT/"README.md").read_text() == readme(), "run make readme and commit"
 
 
+def test_links_lead_somewhere():
+    "Relative links of the Markdown that GitHub shows; the site's own links are checked as it is built."
+    texts = [p for folder in ("", "data", "reports", "nbs/guide", "nbs/reference") for p in (ROOT/folder).glob("*.md")]
+    links = [(p, link) for p in texts for link in re.findall(r"\]\(([^)#\s]+)", p.read_text()) if not re.match("[a-z]+:", link)]
+    nowhere = [f"{p.relative_to(ROOT)}: {link}" for p, link in links if not (p.parent/link).exists()]
+    assert links and not nowhere, "\n".join(nowhere)
+
+
 def test_rooms_without_torch():
     light = ("core labels source splits progress work radiograph cache fetch weights release drawing signs phantom "
              "pneumoniamnist predictions intervals metrics "
-             "calibration radiologists protocols agreement comparison baseline figures tables recipe experiment cli").split()
+             "calibration radiologists protocols agreement comparison strata experts "
+             "confounders subgroups power leaks scoreboard effects baseline figures tables recipe experiment "
+             "command cli").split()
     code = (f"import sys, importlib\nfor m in {light}: importlib.import_module(f'chexnet_nb.{{m}}')\n"
             "assert 'torch' not in sys.modules")
     subprocess.run([sys.executable, "-c", code], check=True)
