@@ -30,7 +30,7 @@ from .progress import tqdm
 from .radiograph import decode, file_bytes, find_images, shrink
 from .recipe import AVERAGES, ENGINES
 from .run import Run
-from .work import CORES, read_ahead
+from .work import CORES, memory_kept, read_ahead
 
 # %% ../nbs/20_inference.ipynb #f1904102
 BATCH, PER_CORE = 64, 8 # Images a forward pass: on a GPU; on a core
@@ -90,7 +90,7 @@ def in_threads(
     "Work on items by as many threads as there are cores, a few items ahead; raises what the work raised."
     before, waiting = torch.get_num_threads(), deque()
     threads = min(before, CORES)
-    with ThreadPoolExecutor(threads, initializer=_one_core, initargs=(threads,)) as pool:
+    with memory_kept(), ThreadPoolExecutor(threads, initializer=_one_core, initargs=(threads,)) as pool:
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))

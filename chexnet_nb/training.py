@@ -50,6 +50,7 @@ from .progress import tqdm
 from .recipe import TASKS, Recipe
 from .run import Run
 from .splits import FOLDS, split_summary
+from .work import memory_kept
 
 # %% ../nbs/22_training.ipynb #14c35035
 class Training(pl.LightningModule):
@@ -276,7 +277,8 @@ def _trainer(recipe, out, *, progress, devices, nodes, checkpoint_every) -> pl.T
 def _fit(training, data, out, **how) -> int:
     "Train, or go on from the last checkpoint, and load the weights of the lowest validation loss; their epoch."
     generators = [torch.cuda.current_device()] if best_device().type == "cuda" else []
-    with warnings.catch_warnings(), _interruptible(), _enough_memory(training.recipe), torch.random.fork_rng(generators):
+    with (warnings.catch_warnings(), _interruptible(), _enough_memory(training.recipe), memory_kept(),
+          torch.random.fork_rng(generators)):
         for said in ("lightning", "torch"): warnings.filterwarnings("ignore", module=rf"{said}\..*")
         trainer = _trainer(training.recipe, out, **how)
         trainer.fit(training.train(), data, ckpt_path=last_checkpoint(out/"checkpoints"), weights_only=True)
