@@ -48,6 +48,13 @@ def test_links_lead_somewhere():
     assert links and not nowhere, "\n".join(nowhere)
 
 
+def test_index_changes_no_committed_page():
+    "`make reports` links every page to the index; those that are committed have the link."
+    pages = sorted(ROOT.glob("reports/*-*/index.html"))
+    without = [p.parent.name for p in pages if 'href="../index.html"' not in p.read_text(encoding="utf-8")]
+    assert pages and not without, f"run `chexnet index` and commit the pages of {', '.join(without)}"
+
+
 def test_rooms_without_torch():
     light = ("core labels source splits progress work radiograph cache fetch weights release drawing signs phantom "
              "pneumoniamnist predictions intervals metrics "
