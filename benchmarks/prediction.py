@@ -119,8 +119,8 @@ def write(an_image, pace, flops, n, drawn):
             f"{pace/1e9:.0f} GFLOP/s of a 2048 x 2048 float32 matrix multiplication; {flops/1e9:.2f} GFLOP an image.", "",
             "| way | ms an image | images a second | times the plain loop | share of peak |", "|---|---:|---:|---:|---:|", *said,
             "",
-            f"From files, `predict` takes {ratio[0]:.2f} of its network's own time, with ONNX Runtime {ratio[1]:.2f}. Decoding is "
-            f"work for the same cores: less than {least[0]:.2f} and {least[1]:.2f} cannot be."]
+            f"From files, `predict` takes {ratio[0]:.2f} of its network's own time, with ONNX Runtime {ratio[1]:.2f}. "
+            f"Decoding is work for the same cores: less than {least[0]:.2f} and {least[1]:.2f} cannot be."]
     (here/"prediction.md").write_text("\n".join(text) + "\n")
     print("\n".join(text))
 

@@ -3,8 +3,8 @@
     python benchmarks/training.py [REPEATS [1]]
 
 Writes training.csv and training.md beside this script. Every kind has a process of its own and does one step a round, so that a
-busy machine troubles all alike; the figure is the median of REPEATS rounds. With 1, compiled too (torch.compile: many minutes on a CPU). The limit is the
-machine's own matrix multiplication, in the same run.
+busy machine troubles all alike; the figure is the median of REPEATS rounds. With 1, compiled too (torch.compile: many minutes on a
+CPU). The limit is the machine's own matrix multiplication, in the same run.
 """
 import sys
 from pathlib import Path
@@ -89,7 +89,8 @@ def main(repeats=9, compiled=0):
     Path(__file__).with_suffix(".md").write_text(f"""# A training step
 
 DenseNet-121, {SIZE} px, {BATCH} images a step, float32, {torch.get_num_threads()} threads, torch {torch.__version__}; median of
-{repeats} rounds, each kind in a process of its own. A step is {flops/1e9:,.0f} GFLOP; matrix multiplication reached {limit/1e9:,.0f} GFLOP/s.
+{repeats} rounds, each kind in a process of its own. A step is {flops/1e9:,.0f} GFLOP; matrix multiplication reached
+{limit/1e9:,.0f} GFLOP/s.
 
 {rows}
 """, encoding="utf-8")

@@ -142,13 +142,13 @@ def read_ahead(
     finally: stop.set()
 
 # %% ../nbs/04_work.ipynb #97d7f5a0
-_MMAP_THRESHOLD, _TRIM_THRESHOLD, _ARENA_MAX = -3, -1, -8 # Of glibc's mallopt
+_KEEPING = {-3: 1 << 30, -1: (1 << 31)-1, -8: 1} # Of glibc's mallopt: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_ARENA_MAX
 
 @contextmanager
 def memory_kept() -> Iterator[None]:
     "Keep what is freed for what is asked for next, until the end; nothing changes without glibc."
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if not hasattr(libc, "mallopt"): return (yield)
-    for option, value in ((_MMAP_THRESHOLD, 1 << 30), (_TRIM_THRESHOLD, (1 << 31)-1), (_ARENA_MAX, 1)): libc.mallopt(option, value)
+    for option, value in _KEEPING.items(): libc.mallopt(option, value)
     try: yield
     finally: libc.malloc_trim(0)
