@@ -3,8 +3,8 @@
     python benchmarks/training.py [REPEATS [1]]
 
 Writes training.csv and training.md beside this script. Every kind has a process of its own and does one step a round, so that a
-busy machine troubles all alike; the figure is the median of REPEATS rounds. With 1, compiled too (torch.compile: many minutes on a
-CPU). The limit is the machine's own matrix multiplication, in the same run.
+busy machine troubles all alike; the figure is the median of REPEATS rounds. With 1, compiled too (torch.compile: many minutes on
+a CPU). The limit is the machine's own matrix multiplication, in the same run.
 """
 import sys
 from pathlib import Path
