@@ -38,7 +38,8 @@ test: $(READY)
 	$(BIN)/nbdev_test --n_workers 2
 	$(BIN)/python -m pytest -q tests
 
-# Notebooks are cleaned as they are saved (hooks); experiments write to reports/, as the command does. All of the checkout is at hand.
+# Notebooks are cleaned as they are saved (hooks); experiments write to reports/, as the command does. All of the checkout is
+# at hand.
 lab: $(READY) hooks
 	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" nbs/welcome.ipynb
 

@@ -20,7 +20,7 @@ def peak(side=2048):
 
 class Apart:
     "An act in a process of its own, so that what one way sets for its process (memory, threads) helps no other."
-    def __init__(self, prepare, *given): # A function of a module, and its arguments; it returns the act
+    def __init__(self, prepare, *given): # A function of a module, and its arguments; its context gives the act
         spawn = multiprocessing.get_context("spawn")
         self.pipe, theirs = spawn.Pipe()
         self.process = spawn.Process(target=_serve, args=(theirs, prepare, given))
@@ -39,6 +39,6 @@ class Apart:
 
 
 def _serve(pipe, prepare, given):
-    act = prepare(*given)
-    pipe.send("ready")
-    while pipe.recv(): pipe.send(seconds(act))
+    with prepare(*given) as act:
+        pipe.send("ready")
+        while pipe.recv(): pipe.send(seconds(act))

@@ -7,6 +7,7 @@ busy machine troubles all alike; the figure is the median of REPEATS rounds. Wit
 a CPU). The limit is the machine's own matrix multiplication, in the same run.
 """
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ def batch():
     return images, (torch.rand(BATCH, 14, generator=rng) < .05).float()
 
 
+@contextmanager
 def plain():
     "A step as the reproductions of 2017 and 2018 wrote it: torchvision's network, sigmoid and BCELoss, NCHW."
     images, labels = batch()
@@ -46,22 +48,22 @@ def plain():
         adam.zero_grad()
         loss(model(x), labels).backward()
         adam.step()
-    return warm(step)
+    yield warm(step)
 
 
+@contextmanager
 def ours(compiled=False):
     "A step of `training`: from bytes, channels last, its memory kept."
     images, labels = batch()
     model = new_model(pretrained=False).to(memory_format=torch.channels_last)
     if compiled: model.compile()
-    training, adam, kept = Training(model, Recipe()), new_optimiser(model, Recipe()), memory_kept()
-    kept.__enter__()
+    training, adam = Training(model, Recipe()), new_optimiser(model, Recipe())
 
     def step():
         adam.zero_grad()
         training.loss(images, labels).backward()
         adam.step()
-    return warm(step)
+    with memory_kept(): yield warm(step)
 
 
 def warm(step):
@@ -75,8 +77,7 @@ def main(repeats=9, compiled=0):
     if compiled: kinds["chexnet_nb, compiled"] = Apart(ours, True)
     times = pd.DataFrame([{name: kind.seconds() for name, kind in kinds.items()} for _ in range(repeats)])
     for kind in kinds.values(): kind.end()
-    step = plain()
-    with FlopCounterMode(display=False) as counter: step()
+    with plain() as step, FlopCounterMode(display=False) as counter: step()
     limit, flops = peak(), counter.get_total_flops()
     table = pd.DataFrame(dict(step=list(kinds), seconds=times.median().to_numpy()))
     table["images_per_second"] = BATCH/table.seconds
