@@ -27,9 +27,8 @@ from chexnet_nb.inference import answer_of, in_threads, predict_files
 from chexnet_nb.model import new_model, save_model
 from chexnet_nb.phantom import write_phantom
 from chexnet_nb.radiograph import find_images, read_radiograph, shrink
-from chexnet_nb.run import Run
 
-IMAGES, ROUNDS = 96, 3
+IMAGES, ROUNDS = 480, 3
 USUAL = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor(),
                             transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])])
 
@@ -56,7 +55,7 @@ def plain_network(model, batches):
 
 def answers(run, engine, images):
     "Our network alone, on images in memory."
-    answer = answer_of(run, Run(run).model(), engine)
+    answer = answer_of(run, engine)
     return lambda: list(in_threads(lambda i: answer(images[i:i+8]), range(0, len(images), 8)))
 
 
@@ -83,7 +82,7 @@ def main(folder):
     "Measure every way in turn; write both tables."
     drawn = "" if folder else "drawn (synthetic) "
     scratch = Path(tempfile.mkdtemp())
-    folder = folder or write_phantom(scratch/"films", patients=30, size=1024, progress=False)/"images"
+    folder = folder or write_phantom(scratch/"films", patients=IMAGES, images_each=1, size=1024, progress=False)/"images"
     files = list(find_images(folder).values())[:IMAGES]
     save_model(new_model(pretrained=False), scratch/"run")
     onnx_of(scratch/"run")

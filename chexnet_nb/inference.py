@@ -65,12 +65,11 @@ def torch_answer(
 
 def answer_of(
     run: str|Path, # Run folder, or any folder with a checkpoint
-    model: Network, # Its network
     engine: str="torch", # "torch", or "onnx" for ONNX Runtime on the CPU
 ) -> Answer:
     "What answers for a run; raises `BadInput` for an unknown engine, or one that is not installed."
     if engine not in ENGINES: raise BadInput(f"unknown engine {engine!r}; valid: {', '.join(ENGINES)}")
-    if engine == "torch": return torch_answer(model)
+    if engine == "torch": return torch_answer(Run(run).model())
     from chexnet_nb.export import onnx_answer, onnx_of
     return onnx_answer(onnx_of(run))
 
@@ -212,9 +211,10 @@ def predict_files(
     progress: bool=True, # A bar on stderr
 ) -> tuple[pd.DataFrame, dict[str, str]]: # Predictions table; name -> why it was left out
     "Predict radiographs from files; what cannot be read is left out by name. Raises `BadInput` if none can be read."
-    model, files, average = Run(run).model(), list(image_files_of(images).items()), average or Run(run).average
-    size, n = read_size(model.size, average), _batch(batch_size, engine)
-    answer = averaged(answer_of(run, model, engine), model.size, average)
+    run, files = Run(run), list(image_files_of(images).items())
+    average = average or run.average
+    size, n = read_size(run.size, average), _batch(batch_size, engine)
+    answer = averaged(answer_of(run.folder, engine), run.size, average)
     def work(part):
         "Read a few files and answer for them."
         read, bad = read_batch(dict(part), size)
@@ -227,4 +227,4 @@ def predict_files(
             if read: found.append(said)
             bar.update(len(read)+len(bad))
     if not found: name_refused(refused or {"images": "there is none"}, others=False)
-    return _table(names, np.concatenate(found), model.findings), refused
+    return _table(names, np.concatenate(found), run.findings), refused
