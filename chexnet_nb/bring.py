@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['network_of', 'import_weights']
 
-# %% ../nbs/19b_bring.ipynb #507bd52f
+# %% ../nbs/19b_bring.ipynb #61173a74
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from .model import build_network, save_model
 from .network import Network
 from .predictions import asked_findings
 from .recipe import LIMITS, Recipe, find_architecture
+from .reference import compare_reference
 from .run import Run, SYNTHETIC
 from .weights import Known, fetch_weights, find_weights, known_weights, recognised, sha256_of
 from .xrv import XRV_FINDINGS, xrv_state
@@ -56,7 +57,7 @@ def network_of(
     if not said.isfinite().all(): raise BadInput(f"{file}: its answers are not finite; fetch it again, or ask who made it")
     return model
 
-# %% ../nbs/19b_bring.ipynb #955e7413
+# %% ../nbs/19b_bring.ipynb #e22a1067
 def import_weights(
     what: str|Path, # A file; a name of `weights.known_weights`; timm:NAME or torchvision:NAME
     out: str|Path, # Run folder, absent or empty
@@ -84,6 +85,8 @@ def import_weights(
         model = network_of(state, file, architecture=architecture, findings=findings, known=known,
                            size=size or (known.size if known else Recipe.size))
         about |= dict(file=Path(file).name, sha256=digest, **_origin(known))
+        if known and known.reference and not findings and not Path(what).is_file() and model.size == known.size:
+            about |= dict(reference=compare_reference(model, known.reference, folder=folder))
     return _made(model, out, about, synthetic)
 
 def _backbone(architecture, findings, size, pretrained) -> Network:
@@ -97,7 +100,8 @@ def _backbone(architecture, findings, size, pretrained) -> Network:
 def _origin(known: Known|None) -> dict:
     "What is known of public weights."
     if known is None: return dict(licence="not known")
-    return dict(name=known.name, url=known.url, source=known.source, licence=known.licence)
+    published = dict(sha256_published=known.sha256, sha256_by=known.sha256_by) if known.sha256 else {}
+    return dict(name=known.name, url=known.url, source=known.source, licence=known.licence) | published
 
 def _found(what, architecture, folder, progress) -> tuple[Path, Known|None, str]:
     "The file, the public weights that it is, and its SHA-256; fetched if it is asked for by name."

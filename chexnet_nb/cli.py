@@ -146,7 +146,7 @@ def _repeat(earlier, out, data, settings, devices, nodes, checkpoint_every):
                         progress=leads())
     if leads(): print(_trained(Run(again)), compare_runs(earlier, again), sep="\n")
 
-# %% ../nbs/27_cli.ipynb #056e9ec2
+# %% ../nbs/27_cli.ipynb #b2af56f3
 def _told(run) -> str:
     "The last line of an answer."
     from chexnet_nb.run import Run
@@ -202,7 +202,11 @@ def import_(
     from chexnet_nb.bring import import_weights
     made = import_weights(what, out, architecture=architecture, findings=findings, size=size, pickled=pickled,
                           pretrained=pretrained, synthetic=synthetic)
+    from chexnet_nb.reference import reference_said
     about = made.about["imported"]
+    if (had := about.get("sha256_published")) and had != about["sha256"]:
+        print(f"caution: the SHA-256 of {what} is {about['sha256']}; {about['sha256_by']} had {had}")
+    if found := about.get("reference"): print(reference_said(found))
     head = "; its last layer is random: train it before its answers mean anything" if "weights" in about else ""
     print(f"{len(made.findings)} findings at {made.size} px in {made.folder}; licence: {about['licence']}{head}; {_told(out)}")
 
