@@ -17,10 +17,10 @@ from .foreign import fit_weights, modern_names, read_weights
 from .labels import FINDINGS
 from .model import build_network, save_model
 from .network import Network
-from .predictions import asked_findings
+from .predictions import SYNTHETIC_IMAGES, asked_findings
 from .recipe import LIMITS, Recipe, find_architecture
 from .reference import compare_reference
-from .run import Run, SYNTHETIC
+from .run import Run
 from .weights import Known, fetch_weights, find_weights, known_weights, recognised, sha256_of
 from .xrv import XRV_FINDINGS, xrv_state
 
@@ -118,7 +118,7 @@ def _found(what, architecture, folder, progress) -> tuple[Path, Known|None, str]
 def _made(model, out, about, synthetic) -> Run:
     "Write checkpoint and run.json, all or nothing."
     with atomic_folder(out) as part:
-        save_model(model, part, **dict(trained_on=SYNTHETIC) if synthetic else {})
+        save_model(model, part, **dict(trained_on=SYNTHETIC_IMAGES) if synthetic else {})
         write_json(part/"run.json", dict(status="finished", imported=about, chexnet_nb=__version__,
                                          finished=now()))
     return Run(out)
