@@ -17,6 +17,7 @@ from .dataset import ChestData, Study, shuffle_labels
 from .devices import in_turn, launched, leads
 from .labels import read_labels
 from .model import new_model
+from .network import Network
 from .recipe import TASKS, new_recipe
 from .release import prepare_release
 from .run import SAME, Run
@@ -62,13 +63,14 @@ def train_again(
     devices, nodes = (n or (started if launched() != (1, 1) else before)
                       for n, started, before in zip((devices, nodes), launched(), then))
     study = in_turn(lambda: study_again(run, data, progress=progress))
-    _refuse_other(run, study, recipe, devices, nodes)
+    model = _first_model(run, study, recipe, devices, nodes)
     for line in _changed_versions(run) if leads() else (): print(f"note: {line}", file=sys.stderr)
-    return train(study, out, recipe, devices=devices, nodes=nodes, checkpoint_every=checkpoint_every, progress=progress)
+    return train(study, out, recipe, model=model, devices=devices, nodes=nodes, checkpoint_every=checkpoint_every,
+                 progress=progress)
 
 # %% ../nbs/22c_repeat.ipynb #9eb8ce4e
-def _refuse_other(run, study, recipe, devices, nodes) -> None:
-    "Raise `BadInput` where a repeated run would be of other data, labels, split or first weights."
+def _first_model(run, study, recipe, devices, nodes) -> Network:
+    "What a repeated run starts from; raises `BadInput` where it would be of other data, labels, split or first weights."
     data = ChestData(study.cache, study.table, study.split, TASKS[recipe.task])
     changed = run.differs(run_record(study, recipe, data, devices=devices, nodes=nodes))
     if changed: raise BadInput(f"{run.folder} cannot be repeated: {' and '.join(SAME[k] for k in changed)} not as they were in "
@@ -77,6 +79,7 @@ def _refuse_other(run, study, recipe, devices, nodes) -> None:
     if run.about.get("start") not in (None, weights_fingerprint(model)):
         raise BadInput(f"{run.folder} cannot be repeated: it did not start from the weights that its recipe gives here; train "
                        "from the same start with `train(model=...)`")
+    return model
 
 def _changed_versions(run: Run) -> list[str]:
     "What computes otherwise than then, a line each."
