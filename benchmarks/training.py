@@ -56,8 +56,8 @@ def ours(compiled=False):
     "A step of `training`: from bytes, channels last, its memory kept."
     images, labels = batch()
     model = new_model(pretrained=False).to(memory_format=torch.channels_last)
-    if compiled: model.compile()
-    training, adam = Training(model, Recipe()), new_optimiser(model, Recipe())
+    recipe = Recipe(compile=compiled)
+    training, adam = Training(model, recipe), new_optimiser(model, recipe)
 
     def step():
         adam.zero_grad()

@@ -138,7 +138,7 @@ class Recipe:
     norm: str = "own" # Batch-norm: "own" statistics a device, "synced" over GPUs, or "frozen" as they were at the start
     precision: str = "auto" # "auto" for what the device is made for, "32-true", "16-mixed" or "bf16-mixed"; the paper is silent
     deterministic: bool = False # Only algorithms that repeat to the last digit, on a GPU too; a CPU's do
-    compile: bool = False # Train through torch.compile: begins slowly, then steps faster
+    compile: bool = False # Train through torch.compile: minutes at the start; measure it, on two processors it gained nothing
     seed: int = 0 # Of weights, order and flips
 
     def __post_init__(self):
