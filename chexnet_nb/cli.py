@@ -200,9 +200,9 @@ def import_(
         from chexnet_nb.hub import pull
         return print(f"{what} in {pull(what[3:], out)}; {_told(out)}")
     from chexnet_nb.bring import import_weights
+    from chexnet_nb.reference import reference_said
     made = import_weights(what, out, architecture=architecture, findings=findings, size=size, pickled=pickled,
                           pretrained=pretrained, synthetic=synthetic)
-    from chexnet_nb.reference import reference_said
     about = made.about["imported"]
     if (had := about.get("sha256_published")) and had != about["sha256"]:
         print(f"caution: the SHA-256 of {what} is {about['sha256']}; {about['sha256_by']} had {had}")

@@ -16,11 +16,7 @@ from .network import Network
 from .radiograph import read_radiograph
 from .weights import Reference, weights_folder
 
-# %% ../nbs/19a_reference.ipynb #cca79e1c
-def _whole(part):
-    "Raises `BadInput` for a fetched part that is no radiograph."
-    read_radiograph(part)
-
+# %% ../nbs/19a_reference.ipynb #23ee4da1
 def reference_image(
     reference: Reference, # Of the table
     *,
@@ -30,7 +26,7 @@ def reference_image(
     "The radiograph of a reference, fetched once; raises `BadInput` if it cannot be had."
     file = Path(folder or weights_folder())/Path(reference.image).name
     how = dict(tries=2, timeout=10., advice="put it beside the fetched weights before the next import") | how
-    return file if file.exists() else fetch(reference.image, file, check=_whole, **how)
+    return file if file.exists() else fetch(reference.image, file, check=read_radiograph, **how)
 
 def reference_input(
     file: str|Path, # A radiograph

@@ -114,8 +114,8 @@ def _same(known, file, record) -> str:
     found = sha256_of(file)
     first = known.sha256 or (record.read_text().strip() if record.is_file() else "")
     if first and found != first:
-        had, right = ((f"what {known.sha256_by} had", f"import it as a file, with --architecture {known.name},") if known.sha256
-                      else ("what was fetched first", f"remove {record}"))
+        had, right = "what was fetched first", f"remove {record}"
+        if known.sha256: had, right = f"what {known.sha256_by} had", f"import it as a file, with --architecture {known.name},"
         raise BadInput(f"{file} is not {had}: its SHA-256 is {found}, it was {first}; remove it and fetch it again, or {right} "
                        "if it is right")
     if not first:
