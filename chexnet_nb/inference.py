@@ -25,7 +25,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from .cache import Cache
 from .core import BadInput, name_refused
-from .network import Network, best_device
+from .network import Network, best_device, pool_first
 from .progress import tqdm
 from .radiograph import decode, file_bytes, find_images, shrink
 from .recipe import AVERAGES, ENGINES
@@ -41,8 +41,8 @@ _PAIRS = {_DenseLayer: (("conv1", "norm2"),), BasicBlock: (("conv1", "bn1"), ("c
 def folded(
     model: Network, # In evaluation mode; left as it is
 ) -> Network: # A copy
-    "The network with each batch norm that follows a convolution folded into it: half of a DenseNet's, all of a ResNet's."
-    model = copy.deepcopy(model).eval()
+    "The network with each batch norm that follows a convolution folded into it, half of a DenseNet's, and `pool_first`."
+    model = pool_first(copy.deepcopy(model).eval())
     for part in list(model.modules()):
         pairs = _PAIRS.get(type(part), ())
         if isinstance(getattr(part, "conv0", None), nn.Conv2d) and type(getattr(part, "norm0", None)) is nn.BatchNorm2d:
