@@ -145,7 +145,8 @@ def pool_first(
     for part in model.modules():
         if not isinstance(part, nn.Sequential) or len(part) < 2: continue
         (name, conv), (_, pool) = list(part.named_children())[-2:]
-        if type(conv) is nn.Conv2d and conv.kernel_size == conv.stride == (1, 1) and type(pool) is nn.AvgPool2d and not pool.padding:
+        alone = type(conv) is nn.Conv2d and conv.kernel_size == conv.stride == (1, 1) and conv.padding == (0, 0) # Each place
+        if alone and type(pool) is nn.AvgPool2d and not pool.padding:
             delattr(part, name)
             setattr(part, name, conv) # now the last
     return model
