@@ -43,7 +43,7 @@ from .devices import gathered, leads, place
 from .inference import predict
 from .losses import recipe_loss
 from .model import new_model
-from .network import Network, best_device, pool_first
+from .network import Network, best_device
 from .optimiser import new_optimiser, new_schedule
 from .predictions import operating_points
 from .progress import tqdm
@@ -62,7 +62,7 @@ class Training(pl.LightningModule):
         negatives: torch.Tensor|int=0, # Negative ones
     ):
         super().__init__()
-        self.model, self.recipe, self.seen, self.validated = pool_first(model), recipe, dict(_NOTHING), dict(_NOTHING)
+        self.model, self.recipe, self.seen, self.validated = model, recipe, dict(_NOTHING), dict(_NOTHING)
         self.begun = 0 # The epoch that `seen` is of, where a training goes on
         self.taught = torch.compile(model.taught) if recipe.compile else model.taught
         for name, counts in dict(positives=positives, negatives=negatives).items(): # go to the device with the network
