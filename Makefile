@@ -33,7 +33,7 @@ ablations: reports/ablations-demo/report.json
 reports/%-demo/report.json: $(READY)
 	$(BIN)/chexnet run $* --out reports/$*-demo
 
-# Every notebook, two at a time, so that threads which wait must leave the core to others; then what needs a process of its own.
+# Every notebook, two at a time, with threads that sleep while they wait; then what needs a process of its own.
 test: export OMP_WAIT_POLICY := PASSIVE
 test: $(READY)
 	$(BIN)/nbdev_test --n_workers 2

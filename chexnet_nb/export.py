@@ -6,7 +6,6 @@
 __all__ = ['CLOSE', 'export_onnx', 'onnx_answer', 'onnx_of']
 
 # %% ../nbs/19c_export.ipynb #d75b5283
-import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -58,7 +57,7 @@ def export_onnx(
                  weights=sha256_of(run.folder/"model.safetensors"), notice="research only, not for diagnosis")
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, model.size, model.size), np.uint8))
     with atomic_path(file) as part:
-        proto = _exported(pool_first(copy.deepcopy(model)), images[:2])
+        proto = _exported(pool_first(model), images[:2])
         onnx.helper.set_model_props(proto, {"chexnet_nb": json.dumps(about)})
         onnx.save(proto, part)
         with torch.no_grad(): off = np.abs(onnx_answer(part)(images) - _Whole(model)(images).numpy()).max()

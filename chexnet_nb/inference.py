@@ -7,7 +7,6 @@ __all__ = ['BATCH', 'PER_CORE', 'Answer', 'CHUNK', 'folded', 'torch_answer', 'an
            'predict', 'image_files_of', 'read_batch', 'read_batches', 'predict_files']
 
 # %% ../nbs/20_inference.ipynb #8ffe3d87
-import copy
 import math
 import sys
 from collections import deque
@@ -41,8 +40,8 @@ _PAIRS = {_DenseLayer: (("conv1", "norm2"),), BasicBlock: (("conv1", "bn1"), ("c
 def folded(
     model: Network, # In evaluation mode; left as it is
 ) -> Network: # A copy
-    "The network with each batch norm that follows a convolution folded into it, half of a DenseNet's, and `pool_first`."
-    model = pool_first(copy.deepcopy(model).eval())
+    "The network, `pool_first`, each batch norm after a convolution folded into it: half of a DenseNet's, all of a ResNet's."
+    model = pool_first(model).eval()
     for part in list(model.modules()):
         pairs = _PAIRS.get(type(part), ())
         if isinstance(getattr(part, "conv0", None), nn.Conv2d) and type(getattr(part, "norm0", None)) is nn.BatchNorm2d:

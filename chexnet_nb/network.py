@@ -6,6 +6,7 @@
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'to_input', 'Network', 'PooledNetwork', 'imagenet_state', 'pool_first', 'best_device']
 
 # %% ../nbs/17b_network.ipynb #1d795e5a
+import copy
 from collections.abc import Sequence
 from urllib.error import URLError
 
@@ -139,9 +140,10 @@ def imagenet_state(
 
 # %% ../nbs/17b_network.ipynb #ae13084a
 def pool_first(
-    model: nn.Module, # Changed in place
-) -> nn.Module: # The same
+    model: nn.Module, # Left as it is
+) -> nn.Module: # A copy
     "Put average pooling before the 1x1 convolution that it follows: the same numbers but for rounding, for less work."
+    model = copy.deepcopy(model)
     for part in model.modules():
         if not isinstance(part, nn.Sequential) or len(part) < 2: continue
         (name, conv), (_, pool) = list(part.named_children())[-2:]
