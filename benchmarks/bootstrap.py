@@ -17,13 +17,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 
-from chexnet_nb.labels import FINDINGS, label_matrix, read_labels
-from chexnet_nb.metrics import auroc_table
-from chexnet_nb.predictions import simulate_predictions
-from chexnet_nb.protocols import (PROTOCOLS, differences_table, f1_table, fitting_images, majority_positives, rater_samples,
-                                  threshold_samples,
-                                  units_of)
-from chexnet_nb.radiologists import make_panel, simulate_readers
+from chexnet_nb.data.labels import FINDINGS, label_matrix, read_labels
+from chexnet_nb.metrics.tables import auroc_table
+from chexnet_nb.metrics.predictions import simulate_predictions
+from chexnet_nb.readers.f1 import (
+    PROTOCOLS, differences_table, f1_table, fitting_images, majority_positives, rater_samples,
+    threshold_samples, units_of)
+from chexnet_nb.readers.panel import make_panel, simulate_readers
 
 IMAGES, SAMPLES, RUNS, BLOCK = 22_433, 10_000, 3, 32
 HERE = Path(__file__).parent

@@ -12,8 +12,8 @@ from measure import seconds
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-from chexnet_nb.cam import class_activation_maps, upscale
-from chexnet_nb.model import new_model
+from chexnet_nb.cam.maps import class_activation_maps, upscale
+from chexnet_nb.models.chexnet import new_model
 
 
 def compare(architecture, size, repeats):

@@ -19,14 +19,18 @@ import numpy as np
 import pandas as pd
 from scipy import special, stats
 
-from chexnet_nb.agreement import fleiss_kappa
-from chexnet_nb.calibration import recalibration, reliability
-from chexnet_nb.intervals import FEW, area, area_interval, f1_interval, paired_difference, share_interval, unpaired_difference
-from chexnet_nb.metrics import (Bootstrap, auroc, average_precision, expanded_interval, interval, logit_interval, observed,
-                                sensitivity)
-from chexnet_nb.protocols import (Fitting, differences_table, f1_table, majority_positives, network_thresholds, rater_samples,
-                                  threshold_samples)
-from chexnet_nb.radiologists import Panel
+from chexnet_nb.readers.kappa import fleiss_kappa
+from chexnet_nb.metrics.calibration import recalibration, reliability
+from chexnet_nb.metrics.intervals import (
+    MIN_PATIENTS, auroc_delong, area_interval, f1_interval, paired_difference, proportion_ci,
+    unpaired_difference)
+from chexnet_nb.metrics.bootstrap import (
+    Bootstrap, auroc, average_precision, expanded_interval, interval, logit_interval,
+    point_estimate, sensitivity)
+from chexnet_nb.readers.f1 import (
+    ThresholdData, differences_table, f1_table, majority_positives, network_thresholds, rater_samples,
+    threshold_samples)
+from chexnet_nb.readers.panel import Panel
 
 IMAGES, SAMPLES, FINDINGS = 600, 400, 6
 POSITIVES, AUROCS = (1, 2, 5, 10, 20, 50), (.7, .85, .95)
@@ -59,7 +63,7 @@ def auroc_trial(rng, positives, true, clustered, spread=1.):
     apart = np.sqrt(1 + spread**2) * stats.norm.ppf(true)
     labels, noise, who = study(rng, positives, clustered, FINDINGS, spread)
     scores, groups = noise + apart * labels, who if clustered else None
-    areas = [area(y, s, groups) for y, s in zip(labels.T, scores.T)]
+    areas = [auroc_delong(y, s, groups) for y, s in zip(labels.T, scores.T)]
     found = {("AUROC", "delong"): holds(area_interval(areas[0]), true),
              ("mean of 6 AUROCs", "delong"): holds(area_interval(*areas), true)}
     metrics = [auroc(y, s) for y, s in zip(labels.T, scores.T)] + [average_precision(labels[:, 0], scores[:, 0])]
@@ -69,7 +73,7 @@ def auroc_trial(rng, positives, true, clustered, spread=1.):
     precision = population_precision(apart, positives / IMAGES, spread)
     found["average precision", "percentile"] = holds(ends[2], precision)
     degrees = np.array([max(areas[0].patients[0] - 1., np.nan if positives < 2 else 1.)])
-    found["average precision", "logit t"] = holds(logit_interval(observed(metrics[-1]), samples[-1:], degrees)[0], precision)
+    found["average precision", "logit t"] = holds(logit_interval(point_estimate(metrics[-1]), samples[-1:], degrees)[0], precision)
     return found | difference_trial(rng, positives, true, clustered, spread)
 
 
@@ -78,14 +82,14 @@ def difference_trial(rng, positives, true, clustered, spread):
     apart = np.sqrt(1 + spread**2) * stats.norm.ppf(true)
     labels, noise, who = study(rng, positives, clustered, 2, spread, shared_labels=True)
     groups = who if clustered else None
-    first, second = (area(labels[:, 0], (noise + apart * labels)[:, c], groups) for c in (0, 1))
+    first, second = (auroc_delong(labels[:, 0], (noise + apart * labels)[:, c], groups) for c in (0, 1))
     paired = paired_difference([first], [second])
     both, scores, here = np.tile(labels[:, 0], 2), None, np.arange(2 * IMAGES) < IMAGES
     elsewhere, other, _ = study(rng, positives, clustered, 1, spread)
     both = np.concatenate([labels[:, 0], elsewhere[:, 0]])
     scores = np.concatenate([noise[:, 0], other[:, 0]]) + apart * both
     people = np.concatenate([who, who + 10**6])
-    apart_pair = unpaired_difference(*([area(both, scores, people, side)] for side in (here, ~here)))
+    apart_pair = unpaired_difference(*([auroc_delong(both, scores, people, side)] for side in (here, ~here)))
     return {("difference of AUROCs, same images", "delong"): holds((paired.low, paired.high), 0),
             ("difference of AUROCs, other images", "square-and-add"): holds((apart_pair.low, apart_pair.high), 0)}
 
@@ -107,9 +111,9 @@ def share_trial(rng, positives, true, clustered):
     f1 = 2 * positives * true / (positives * (1 + true) + (IMAGES - positives) * false)
     samples = Bootstrap(IMAGES, groups, SAMPLES, int(rng.integers(2**31)), threads=1).run([sensitivity(y, calls)])[0]
     ends = interval(samples)[["low", "high"]].to_numpy()[0]
-    return {("sensitivity", "exact"): holds(share_interval(calls, y, groups), true),
+    return {("sensitivity", "exact"): holds(proportion_ci(calls, y, groups), true),
             ("F1", "exact"): holds(f1_interval(y, calls, groups), f1),
-            ("specificity", "exact"): holds(share_interval(~calls, ~y, groups), 1 - false),
+            ("specificity", "exact"): holds(proportion_ci(~calls, ~y, groups), 1 - false),
             ("share of boxes hit", "percentile"): holds(ends, true)}
 
 
@@ -169,8 +173,8 @@ def rater_trial(rng, positives, readers, clustered, vary=0.):
         result["F1 of a rater, paper", method] = tuple(table.loc[("paper", "network"), ["f1", "low", "high"]])
     result["difference of F1, paper", "percentile"] = (0, *table.loc[("paper", "difference"), ["low", "high"]])
     kappa = Bootstrap(calls.shape[1], who, 600, seed, threads=1).run([fleiss_kappa(calls[:-1])])[0]
-    ends = expanded_interval(kappa, found.units[0])[0] if found.images[0] >= FEW else [np.nan] * 2
-    return result | {("Fleiss' kappa", "expanded"): (observed(fleiss_kappa(calls[:-1]))[0], *ends)}
+    ends = expanded_interval(kappa, found.units[0])[0] if found.images[0] >= MIN_PATIENTS else [np.nan] * 2
+    return result | {("Fleiss' kappa", "expanded"): (point_estimate(fleiss_kappa(calls[:-1]))[0], *ends)}
 
 
 def threshold_trial(rng, positives, apart, clustered):
@@ -179,7 +183,7 @@ def threshold_trial(rng, positives, apart, clustered):
     y = rng.random(2000) < positives / 188
     panel = panel_of(calls, special.expit(apart * sick + rng.normal(size=188) - 2)[:, None])
     said = pd.DataFrame({"Image Index": range(2000), "Mass": special.expit(apart * y + rng.normal(size=2000) - 2)})
-    fitting = Fitting(said, y[:, None], np.arange(2000))
+    fitting = ThresholdData(said, y[:, None], np.arange(2000))
     at = network_thresholds(fitting)["Mass"]
     panel.calls[-1, :, 0] = panel.scores[:, 0] >= at
     found, seed, result = majority_positives(panel, who), int(rng.integers(2**31)), {}
@@ -232,7 +236,7 @@ def run(job):
     for name in held:
         known = held[name].dropna().astype(float)
         always = name[1] == "exact" or name[0] == "share of boxes hit" or group[:2] in ("ra", "th")
-        shown = always or patients_with(positives, clustered) >= FEW
+        shown = always or patients_with(positives, clustered) >= MIN_PATIENTS
         several = "1.6 a patient" if group[:2] in ("ra", "th") else "three a patient"
         rows.append(dict(interval=name[0], method=name[1], case=group.partition(", ")[2],
                          images=several if clustered else "one a patient",
@@ -244,7 +248,7 @@ def run(job):
 
 def mark(row):
     "What a row is, in words."
-    if not row["shown"]: return f"not shown: fewer than {FEW} patients with a positive"
+    if not row["shown"]: return f"not shown: fewer than {MIN_PATIENTS} patients with a positive"
     if np.isnan(row["coverage"]): return "no interval"
     if .93 <= row["coverage"] <= .97: return "holds"
     if row["coverage"] > .97:

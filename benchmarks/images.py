@@ -22,9 +22,9 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from chexnet_nb.cache import _prepare_batch, prepare
-from chexnet_nb.network import to_input
-from chexnet_nb.radiograph import find_images
+from chexnet_nb.data.cache import _prepare_batch, prepare
+from chexnet_nb.models.base import to_input
+from chexnet_nb.data.images import find_images
 
 torch.set_num_threads(1)
 USUAL = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor(),

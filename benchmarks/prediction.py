@@ -22,12 +22,12 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models, transforms
 
-from chexnet_nb.export import onnx_of
-from chexnet_nb.inference import answer_of, in_threads, predict_files
-from chexnet_nb.model import new_model, save_model
-from chexnet_nb.network import pool_first
-from chexnet_nb.phantom import write_phantom
-from chexnet_nb.radiograph import find_images, read_radiograph, shrink
+from chexnet_nb.runs.onnx import cached_onnx
+from chexnet_nb.runs.inference import predictor, thread_map, predict_files
+from chexnet_nb.models.chexnet import new_model, save_model
+from chexnet_nb.models.base import pool_before_conv
+from chexnet_nb.phantom.release import write_phantom
+from chexnet_nb.data.images import find_images, read_radiograph, resize
 
 IMAGES, ROUNDS = 480, 3
 USUAL = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor(),
@@ -56,8 +56,8 @@ def plain_network(model, batches):
 
 def answers(run, engine, images):
     "Our network alone, on images in memory."
-    answer = answer_of(run, engine)
-    return lambda: list(in_threads(lambda i: answer(images[i:i+8]), range(0, len(images), 8)))
+    answer = predictor(run, engine)
+    return lambda: list(thread_map(lambda i: answer(images[i:i+8]), range(0, len(images), 8)))
 
 
 WAYS = {
@@ -68,12 +68,12 @@ WAYS = {
     "chexnet predict --engine onnx, from files": (
         lambda run, files: lambda: predict_files(run, files, engine="onnx", progress=False)),
     "chexnet predict --engine onnx, network alone": lambda run, files: answers(run, "onnx", small(files)),
-    "decoding and shrinking alone": lambda run, files: lambda: list(in_threads(read_small, files)),
+    "decoding and shrinking alone": lambda run, files: lambda: list(thread_map(read_small, files)),
 }
 
 
 def theirs(): return models.densenet121(num_classes=14).eval()
-def read_small(file): return shrink(read_radiograph(file), 224)
+def read_small(file): return resize(read_radiograph(file), 224)
 def small(files): return torch.from_numpy(np.stack([read_small(f) for f in files]))
 def batches(files): return [torch.stack([Films(files[:16])[i] for i in range(16)])]*(len(files)//16)
 def prepare(way, run, files): return nullcontext(WAYS[way](run, files))
@@ -86,7 +86,7 @@ def main(folder):
     folder = folder or write_phantom(scratch/"films", patients=IMAGES, images_each=1, size=1024, progress=False)/"images"
     files = list(find_images(folder).values())[:IMAGES]
     save_model(new_model(pretrained=False), scratch/"run")
-    onnx_of(scratch/"run")
+    cached_onnx(scratch/"run")
     ways, times, peaks = {name: Apart(prepare, name, scratch/"run", files) for name in WAYS}, {name: [] for name in WAYS}, []
     for _ in range(ROUNDS):
         peaks.append(peak())
@@ -105,7 +105,7 @@ def operations(model):
 
 def write(an_image, pace, n, drawn):
     "prediction.csv and prediction.md."
-    usual, own = operations(theirs()), operations(pool_first(theirs()))
+    usual, own = operations(theirs()), operations(pool_before_conv(theirs()))
     first = an_image["plain loop, from files"]
     nan = float("nan")
     work = {way: usual if "plain" in way else nan if "decoding" in way else own for way in an_image}

@@ -17,16 +17,16 @@ from pathlib import Path
 from textwrap import dedent
 
 STAGES = {
-    "nothing: import the package's torch-free rooms": "import chexnet_nb.labels, chexnet_nb.splits, chexnet_nb.cache",
+    "nothing: import the package's torch-free rooms": "import chexnet_nb.data.labels, chexnet_nb.data.splits, chexnet_nb.data.cache",
     "labels and splits": """
-        from chexnet_nb.labels import read_labels
-        from chexnet_nb.splits import random_split
+        from chexnet_nb.data.labels import read_labels
+        from chexnet_nb.data.splits import random_split
         split = random_split(read_labels())
         assert len(split) == 112_120 and "torch" not in sys.modules""",
     "cache bookkeeping: index, stamps and records of 112,120 images": """
         import numpy as np
-        from chexnet_nb.cache import _close, _open, _plan, _stale
-        from chexnet_nb.labels import read_labels
+        from chexnet_nb.data.cache import _close, _open, _plan, _stale
+        from chexnet_nb.data.labels import read_labels
         names = read_labels()["Image Index"].tolist()
         cache = Path(sys.argv[1])
         cache.mkdir(parents=True, exist_ok=True)
@@ -37,8 +37,8 @@ STAGES = {
         records = [{"row": r, "Image Index": n, "file": f"images/{n}"} | same for n, r in rows.items()]
         _close(cache, 224, index, stamps, records, [])""",
     "a second prepare that finds nothing to do": """
-        from chexnet_nb.cache import fill_cache
-        from chexnet_nb.labels import read_labels
+        from chexnet_nb.data.cache import fill_cache
+        from chexnet_nb.data.labels import read_labels
         sources = {n: (f"images/{n}", 400_000, 1) for n in read_labels()["Image Index"]}
         assert len(fill_cache(sys.argv[1], 224, sources, lambda names: (), progress=False)) == 112_120""",
     "empty loading: two batches, no worker": "LOADER\nload(cache, 0, 32)",
@@ -46,13 +46,13 @@ STAGES = {
     "empty loading: two batches, 2 workers": "LOADER\nload(cache, 2, 32)",
     "an epoch of loading, 2 workers": "LOADER\nload(cache, 2)",
     "checksums of every row (verify)": """
-        from chexnet_nb.cache import Cache
+        from chexnet_nb.data.cache import Cache
         assert len(Cache(sys.argv[1]).verify()) == 112_120""",
     "write predictions of every image (synthetic)": """
         import numpy as np
         import pandas as pd
-        from chexnet_nb.labels import FINDINGS, label_matrix, read_labels
-        from chexnet_nb.predictions import write_predictions
+        from chexnet_nb.data.labels import FINDINGS, label_matrix, read_labels
+        from chexnet_nb.metrics.predictions import write_predictions
         table = read_labels()
         truth = label_matrix(table)
         scores = 1/(1+np.exp(-(truth-1 + np.random.default_rng(0).normal(0, 2, truth.shape))))
@@ -61,7 +61,7 @@ STAGES = {
         write_predictions(predictions, Path(sys.argv[1]).parent/"predictions.csv")""",
     "evaluation and its report: 112,120 images, 14 findings, 1,000 samples of patients": """
         import pandas as pd
-        from chexnet_nb.experiment import run_experiment
+        from chexnet_nb.report.experiment import run_experiment
         folder = Path(sys.argv[1]).parent
         asked = dict(predictions=folder/"predictions.csv", n_boot=1000, synthetic=True)
         out = run_experiment("evaluate", parameters=asked, out=folder/"report", progress=False)
@@ -71,9 +71,9 @@ LOADER = """
 import time
 import torch
 from torch.utils.data import DataLoader
-from chexnet_nb.dataset import Radiographs, _as_is
-from chexnet_nb.cache import Cache
-from chexnet_nb.labels import label_matrix, read_labels
+from chexnet_nb.data.dataset import Radiographs, _as_is
+from chexnet_nb.data.cache import Cache
+from chexnet_nb.data.labels import label_matrix, read_labels
 torch.set_num_threads(1)
 
 def load(cache, workers, most=None):

@@ -18,12 +18,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import densenet121
 
-from chexnet_nb.model import new_model
-from chexnet_nb.network import to_input
-from chexnet_nb.optimiser import new_optimiser
-from chexnet_nb.recipe import Recipe
-from chexnet_nb.training import Training
-from chexnet_nb.work import memory_kept
+from chexnet_nb.models.chexnet import new_model
+from chexnet_nb.models.base import to_input
+from chexnet_nb.training.optimiser import new_optimiser
+from chexnet_nb.models.recipe import Recipe
+from chexnet_nb.training.fit import LitCheXNet
+from chexnet_nb.core.parallel import memory_kept
 
 BATCH, SIZE = 16, 224
 
@@ -57,7 +57,7 @@ def ours(compiled=False):
     images, labels = batch()
     model = new_model(pretrained=False).to(memory_format=torch.channels_last)
     recipe = Recipe(compile=compiled)
-    training, adam = Training(model, recipe), new_optimiser(model, recipe)
+    training, adam = LitCheXNet(model, recipe), new_optimiser(model, recipe)
 
     def step():
         adam.zero_grad()

@@ -27,21 +27,21 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     "A folder with the tutorial and a run where it looks for one, on a small phantom."
-    from chexnet_nb.cache import prepare
-    from chexnet_nb.dataset import Study
-    from chexnet_nb.labels import read_labels
-    from chexnet_nb.phantom import write_phantom
-    from chexnet_nb.recipe import new_recipe
-    from chexnet_nb.source import read_source
-    from chexnet_nb.splits import random_split
-    from chexnet_nb.training import train
+    from chexnet_nb.data.cache import prepare
+    from chexnet_nb.data.dataset import PreparedData
+    from chexnet_nb.data.labels import read_labels
+    from chexnet_nb.phantom.release import write_phantom
+    from chexnet_nb.models.recipe import new_recipe
+    from chexnet_nb.data.source import read_source
+    from chexnet_nb.data.splits import random_split
+    from chexnet_nb.training.fit import train
     root = tmp_path_factory.mktemp("project")
     data = write_phantom(root/"phantom", patients=40, size=256, progress=False, images_each=4, workers=1)
     labels = read_labels(data)
     split, cache = random_split(labels, fractions=(.4, .2, .4)), prepare(data, 112, root/"cache", workers=1, progress=False)
     for file in (data/"images").iterdir(): Image.open(file).resize((SIDE, SIDE)).save(file) # More pixels than are shown
     recipe = new_recipe(architecture="densenet_demo", size=112, pretrained=False, epochs=1)
-    train(Study(data, cache, labels, split, read_source(data)), root/"reports/chexnet14/run", recipe, progress=False)
+    train(PreparedData(data, cache, labels, split, read_source(data)), root/"reports/chexnet14/run", recipe, progress=False)
     (root/NOTEBOOK).parent.mkdir(parents=True)
     for file in (NOTEBOOK, "nbs/tutorials/browser.png"): shutil.copy(Path(__file__).parents[1]/file, root/file)
     return root

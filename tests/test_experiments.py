@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from chexnet_nb.recipe import RECIPES, new_recipe
+from chexnet_nb.models.recipe import RECIPES, new_recipe
 
 ROOT = Path(__file__).parents[1]
 CHEXNET = Path(sys.executable).parent/"chexnet"

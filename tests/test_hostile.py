@@ -32,11 +32,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from chexnet_nb.cli import main
+from chexnet_nb.report.cli import main
 
 os.environ["OMP_NUM_THREADS"] = "1" # These networks are too small for more
 ROOT = Path(__file__).parents[1]
-START = "import sys; from chexnet_nb.cli import main; sys.exit(main())"
+START = "import sys; from chexnet_nb.report.cli import main; sys.exit(main())"
 SMALL = ("--architecture", "densenet_28", "--no-pretrained", "--size", 28, "--split", "official", "--precision", "32-true")
 
 
@@ -121,9 +121,9 @@ class Ground:
 
     @cached_property
     def tables(self):
-        from chexnet_nb.labels import label_matrix, read_labels
-        from chexnet_nb.predictions import simulate_predictions
-        from chexnet_nb.radiologists import simulate_readers
+        from chexnet_nb.data.labels import label_matrix, read_labels
+        from chexnet_nb.metrics.predictions import simulate_predictions
+        from chexnet_nb.readers.panel import simulate_readers
         rows, few = read_labels().head(300), ["Effusion", "Mass"]
         self.folder.joinpath("tables").mkdir()
         simulate_predictions(rows, few).to_csv(self.folder/"tables/p.csv", index=False)
@@ -253,7 +253,7 @@ def _(g, here):
 @contextlib.contextmanager
 def stopped_before(epoch, error):
     "Training raises an error at the start of an epoch, counted from 0."
-    from chexnet_nb.training import Curves
+    from chexnet_nb.training.fit import Curves
     original = Curves.on_train_epoch_start
     def stop(self, trainer, module):
         original(self, trainer, module)
@@ -358,7 +358,7 @@ def _(g, here):
     assert code == 1 and f"changed: {images[0].name}" in out
     refused(here, "prepare", data, "--size", 28, says=[f"{images[0].name}: neither PNG", "skip"], may=("data/.cache",))
     assert chexnet("prepare", data, "--size", 28, "--on-bad", "skip")[0] == 0
-    from chexnet_nb.cache import Cache
+    from chexnet_nb.data.cache import Cache
     assert images[0].name not in Cache(data/".cache/28").names
 
 
@@ -447,7 +447,7 @@ def _(g, here):
 @case("bad files", "an experiment with on_bad=skip", slow=True)
 def _(g, here):
     data, bad = with_bad(g, here)
-    values = dict(data=data, size=28, architecture="densenet_28", epochs=1, control_epochs=0, n_boot=20, on_bad="skip")
+    values = dict(data=data, size=28, architecture="densenet_28", epochs=1, control_epochs=0, n_boot=20, on_error="skip")
     code, _, err = chexnet("run", "chexnet14", "--out", here/"out", *(a for k, v in values.items() for a in ("-p", f"{k}={v}")))
     assert code == 0, err
 
@@ -577,11 +577,11 @@ def _(g, here):
 
 @case("locks", "train, cam, prepare and run while another process holds their folder")
 def _(g, here):
-    from chexnet_nb.core import only_one
+    from chexnet_nb.core.files import folder_lock
     g.run, g.tables
     for command, word in dict(train="training into", cam="drawing maps into", prepare="preparing", run="writing a report",
                               evaluate="writing a report", download="downloading").items():
-        with only_one(here/command, word): refused(here, *OUTPUTS[command](g, here/command), says="another process is")
+        with folder_lock(here/command, word): refused(here, *OUTPUTS[command](g, here/command), says="another process is")
         assert not (here/command).exists()
 
 
@@ -666,12 +666,12 @@ def _(g, here):
 
 @case("values", "a loss that is not finite stops at once, with step and learning rate")
 def _(g, here):
-    from chexnet_nb.training import Training
-    original = Training.loss
-    Training.loss = lambda self, images, labels: original(self, images, labels)*float("nan")
+    from chexnet_nb.training.fit import LitCheXNet
+    original = LitCheXNet.loss
+    LitCheXNet.loss = lambda self, images, labels: original(self, images, labels)*float("nan")
     says = "the training loss is nan in epoch 1, step 1, at a learning rate of 0.001"
     try: refused(here, *TRAIN()(g, here), says=says, may=("out",))
-    finally: Training.loss = original
+    finally: LitCheXNet.loss = original
 
 
 @case("values", "pneumonia without a positive")
@@ -699,10 +699,11 @@ TABLES = {
 for _kind, (_file, _content) in TABLES.items():
     @case("damaged files", f"a table that is {_kind}: as predictions, labels, readers, thresholds, list")
     def _(g, here, file=_file, content=_content):
-        from chexnet_nb.core import BadInput
-        from chexnet_nb.labels import read_labels, read_truth
-        from chexnet_nb.predictions import read_predictions, read_thresholds
-        from chexnet_nb.radiologists import read_readers
+        from chexnet_nb.core.errors import BadInput
+        from chexnet_nb.data.labels import read_labels, read_truth
+        from chexnet_nb.metrics.predictions import read_predictions
+        from chexnet_nb.metrics.thresholds import read_thresholds
+        from chexnet_nb.readers.panel import read_readers
         table = here/file
         table.write_bytes(content)
         for read in (read_predictions, read_labels, read_truth, read_readers, lambda t: read_thresholds(t, ["Mass"])):
@@ -794,8 +795,8 @@ def _(g, here):
 
 @case("damaged files", "a list that is Latin-1, empty, doubled")
 def _(g, here):
-    from chexnet_nb.core import BadInput
-    from chexnet_nb.splits import read_list
+    from chexnet_nb.core.errors import BadInput
+    from chexnet_nb.data.splits import read_list
     for content in ("größe.png".encode("latin-1"), b"", b"a.png\na.png\n"):
         (here/"l.txt").write_bytes(content)
         with pytest.raises(BadInput, match="l.txt"): read_list(here/"l.txt")
@@ -803,8 +804,8 @@ def _(g, here):
 
 @case("damaged files", "boxes that are words")
 def _(g, here):
-    from chexnet_nb.core import BadInput
-    from chexnet_nb.labels import read_boxes
+    from chexnet_nb.core.errors import BadInput
+    from chexnet_nb.data.labels import read_boxes
     (here/"BBox_List_2017.csv").write_text("Image Index,Finding Label,Bbox [x,y,w,h],,,\na.png,Mass,left,1,2,3,,,\n")
     with pytest.raises(BadInput, match="BBox_List_2017.csv"): read_boxes(here)
 
@@ -828,9 +829,9 @@ def _(g, here):
 
 @case("pages", "names with markup in tables and readers stay text")
 def _(g, here):
-    from chexnet_nb.tables import html_table, notes, synthetic_note
+    from chexnet_nb.report.tables import html_table, html_list, synthetic_note
     evil = "<script>alert(1)</script>"
-    for made in (html_table(pd.DataFrame({evil: [evil]}), evil), notes([evil]), synthetic_note(evil)):
+    for made in (html_table(pd.DataFrame({evil: [evil]}), evil), html_list([evil]), synthetic_note(evil)):
         assert "<script" not in made
 
 

@@ -40,11 +40,11 @@ def test_every_command(architecture, phantom, tmp_path):
 
 
 def test_browser(phantom, tmp_path):
-    from chexnet_nb.browser import CamBrowser
-    from chexnet_nb.dataset import open_study
-    from chexnet_nb.recipe import new_recipe
-    from chexnet_nb.training import train
-    study = open_study(phantom, 64, split="official", progress=False)
+    from chexnet_nb.cam.browser import CamBrowser
+    from chexnet_nb.data.dataset import prepare_data
+    from chexnet_nb.models.recipe import new_recipe
+    from chexnet_nb.training.fit import train
+    study = prepare_data(phantom, 64, split="official", progress=False)
     for architecture in ("wang_demo", "yao_demo,width=8"):
         recipe = new_recipe(architecture=architecture, pretrained=False, size=64, epochs=1, batch_size=32)
         run = train(study, tmp_path/architecture.split(",")[0], recipe, progress=False)

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from chexnet_nb.cache import Cache, prepare
-from chexnet_nb.core import BadInput
-from chexnet_nb.fetch import fetch, fetch_all
-from chexnet_nb.release import ADVICE, download, list_members, prepare_release, verify
+from chexnet_nb.data.cache import Cache, prepare
+from chexnet_nb.core.errors import BadInput
+from chexnet_nb.core.download import fetch, fetch_all
+from chexnet_nb.data.nih import ADVICE, download, list_members, prepare_release, verify
 
 
 class Breaking(BaseHTTPRequestHandler):
@@ -204,7 +204,7 @@ def test_no_room_is_said_before_the_start(server, tmp_path, monkeypatch):
 
 def start(code, *args):
     "A Python process that runs some code with the package, its errors as text."
-    program = "import sys\nfrom chexnet_nb.core import BadInput\ntry:\n" + textwrap.indent(textwrap.dedent(code), "    ") + \
+    program = "import sys\nfrom chexnet_nb.core.errors import BadInput\ntry:\n" + textwrap.indent(textwrap.dedent(code), "    ") + \
         "\nexcept BadInput as e:\n    print(e, file=sys.stderr)\n    sys.exit(2)\n"
     command = [sys.executable, "-c", program, *map(str, args)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
@@ -226,7 +226,7 @@ def killed_until_done(code, args, began, kills=10, seed=0):
 
 
 PREPARE = """
-    from chexnet_nb.cache import prepare
+    from chexnet_nb.data.cache import prepare
     prepare(sys.argv[1], 128, sys.argv[2], workers=2, on_bad="skip", progress=False)
 """
 
@@ -239,7 +239,7 @@ def folder(tmp_path_factory):
     for i in range(1200): (data/f"{i:08d}_000.png").write_bytes(picture if i % 9 else noise(i, 96))
     (data/"00000500_000.png").write_bytes(picture[:2000])
     (data/"00000700_000.png").write_text("text")
-    return data, contents(prepare(data, 128, tmp_path_factory.mktemp("whole")/"cache", on_bad="skip", progress=False).path)
+    return data, contents(prepare(data, 128, tmp_path_factory.mktemp("whole")/"cache", on_error="skip", progress=False).path)
 
 
 def test_prepare_killed_ten_times_ends_the_same(folder, tmp_path):
@@ -277,12 +277,12 @@ def test_a_full_disk_in_prepare_loses_nothing(folder, tmp_path):
     assert "run the same command again to go on" in said
     done = sum(1 for line in open(tmp_path/"cache"/"journal.jsonl") if line.strip())
     assert done > 200
-    prepare(data, 128, tmp_path/"cache", on_bad="skip", progress=False)
+    prepare(data, 128, tmp_path/"cache", on_error="skip", progress=False)
     assert contents(tmp_path/"cache") == whole
 
 
 DOWNLOAD = """
-    from chexnet_nb.release import download
+    from chexnet_nb.data.nih import download
     download(sys.argv[1], "1-4", sys.argv[2], progress=False, small=False, jobs=2, pause=.01, timeout=2)
 """
 
@@ -339,19 +339,19 @@ def test_a_module_planted_among_the_images_does_not_run(tmp_path):
     data.mkdir()
     for i in range(130): (data/f"{i:08d}_000.png").write_bytes(noise(i, 32))
     for name in ("struct", "pickle", "zlib", "sitecustomize"): (data/f"{name}.py").write_text("open('ran', 'w')")
-    (tmp_path/"script.py").write_text("from chexnet_nb.cache import prepare\nprepare('.', 32, workers=2, progress=False)\n")
+    (tmp_path/"script.py").write_text("from chexnet_nb.data.cache import prepare\nprepare('.', 32, workers=2, progress=False)\n")
     subprocess.run([sys.executable, tmp_path/"script.py"], cwd=data, check=True)
     assert len(Cache(data/".cache"/"32")) == 130 and not (data/"ran").exists()
 
 
 def test_rooms_that_need_no_torch_import_none():
-    code = "import sys, chexnet_nb.cache, chexnet_nb.release, chexnet_nb.splits\nassert 'torch' not in sys.modules"
+    code = "import sys, chexnet_nb.data.cache, chexnet_nb.data.nih, chexnet_nb.data.splits\nassert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_a_script_without_a_main_guard_prepares_with_workers(folder, tmp_path):
     arguments = f"{str(folder[0])!r}, 64, {str(tmp_path/'cache')!r}, on_bad='skip', workers=2, progress=False"
-    (tmp_path/"script.py").write_text(f"from chexnet_nb.cache import prepare\nprint(len(prepare({arguments})))\n")
+    (tmp_path/"script.py").write_text(f"from chexnet_nb.data.cache import prepare\nprint(len(prepare({arguments})))\n")
     ran = subprocess.run([sys.executable, tmp_path/"script.py"], capture_output=True, text=True, check=True)
     assert ran.stdout.split()[-1] == "1198"
 
@@ -371,17 +371,17 @@ def test_public_weights_come_over_a_broken_line_and_predict(server, tmp_path, mo
     import torch
 
     from chexnet_nb import weights
-    from chexnet_nb.bring import import_weights
-    from chexnet_nb.inference import predict_files
-    from chexnet_nb.labels import FINDINGS
-    from chexnet_nb.model import new_model
+    from chexnet_nb.runs.external import import_weights
+    from chexnet_nb.runs.inference import predict_files
+    from chexnet_nb.data.labels import FINDINGS
+    from chexnet_nb.models.chexnet import new_model
     theirs = new_model(architecture="densenet_demo", size=64, pretrained=False, seed=3).eval()
     torch.save({"state_dict": theirs.state_dict()}, tmp_path/"w.pth")
     server.files["w.pth"] = (tmp_path/"w.pth").read_bytes()
     server.faults["w.pth"] = ["500", "html", "drop", "stall", "drop"]
     known = weights.Known("mine", f"{server.url}/w.pth", "densenet_demo", 64, FINDINGS, (), False, "a test", "", "none", "")
     monkeypatch.setattr(weights, "known_weights", lambda: {"mine": known})
-    monkeypatch.setattr("chexnet_nb.weights.fetch_all", lambda files, **how: fetch_all(files, **how | QUICK))
+    monkeypatch.setattr("chexnet_nb.models.weights.fetch_all", lambda files, **how: fetch_all(files, **how | QUICK))
     run = import_weights("mine", tmp_path/"run", folder=tmp_path/"kept", progress=False)
     about = json.loads((tmp_path/"run/run.json").read_text())["imported"]
     assert about["sha256"] == weights.sha256_of(tmp_path/"w.pth") == (tmp_path/"kept/mine.sha256").read_text().strip()

@@ -20,7 +20,7 @@ def test_both_settings_say_the_same():
 def test_the_strong_preset_is_the_strong_recipe():
     import yaml
 
-    from chexnet_nb.recipe import RECIPES
+    from chexnet_nb.models.recipe import RECIPES
     preset = yaml.safe_load((ROOT/"nbs/experiments/presets/chexnet14.strong.yaml").read_text(encoding="utf-8"))
     said = {**preset, **preset["settings"]}
     assert {name: said[name] for name in RECIPES["strong"]} == {name: value for name, (value, _) in RECIPES["strong"].items()}

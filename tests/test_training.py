@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from chexnet_nb.dataset import open_study
+from chexnet_nb.data.dataset import prepare_data
 
 ROOT = Path(__file__).parents[1]
 ENV = os.environ | dict(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1", PYTHONWARNINGS="ignore")
@@ -27,7 +27,7 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("phantom")/"data"
     for argv in (["phantom", folder, "--patients", "30", "--size", "64"], ["prepare", folder, "--size", "28"]):
         subprocess.run([*CHEXNET, *argv], check=True, env=ENV, capture_output=True)
-    counts = open_study(folder, 28, split="random", seed=5, progress=False).split["split"].value_counts()
+    counts = prepare_data(folder, 28, split="random", seed=5, progress=False).split["split"].value_counts()
     assert [int(counts[fold] % 2) for fold in ("train", "val", "test")] == [0, 1, 1], f"choose another seed: {dict(counts)}"
     return folder
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[1]
-START = "import sys; from chexnet_nb.cli import main; sys.exit(main())"
+START = "import sys; from chexnet_nb.report.cli import main; sys.exit(main())"
 
 
 def python(*arguments, cwd, path=""):
@@ -70,9 +70,9 @@ def test_training_and_index(chexnet, tmp_path):
 
 
 def test_statistics(chexnet, installed, tmp_path):
-    simulate = ("from chexnet_nb.labels import read_labels, label_matrix\n"
-                "from chexnet_nb.predictions import simulate_predictions\n"
-                "from chexnet_nb.radiologists import simulate_readers\n"
+    simulate = ("from chexnet_nb.data.labels import read_labels, label_matrix\n"
+                "from chexnet_nb.metrics.predictions import simulate_predictions\n"
+                "from chexnet_nb.readers.panel import simulate_readers\n"
                 "rows, few = read_labels().head(1500), ['Effusion', 'Mass']\n"
                 "simulate_predictions(rows, few).to_csv('p.csv', index=False)\n"
                 "simulate_readers(rows['Image Index'][:200], label_matrix(rows[:200], few), few)"
