@@ -8,7 +8,7 @@ WIDE, GAP, LINE, HEAD = 170, 20, 17, 44 # Pixels: a package, between packages, a
 SAYS = dict(core="errors, files, tables", data="labels, splits, images", phantom="drawn radiographs", metrics="AUROC, intervals",
             readers="radiologists, F1", audit="what a score rests on", models="networks, recipes", runs="run folders, prediction",
             training="fit, ensembles", cam="class activation maps", report="pages, commands")
-FLOW = "release or phantom → prepared cache → training → predictions table → metrics, readers, audit → report"
+FLOW = "release or phantom → cache → training → predictions table → metrics, readers, audit → report"
 ROWS = (("core", "data", "phantom"), ("metrics", "readers", "audit"), ("models", "runs", "training"), ("cam", "report"))
 
 
@@ -72,7 +72,7 @@ def picture():
              "<title>Eleven packages; each imports from packages of a smaller number only</title>",
              "<style>text{font:12px sans-serif;fill:#1f2937}.name{font-weight:bold}.says{font-size:10px;fill:#6b7280}"
              ".module{font-family:monospace}.box{fill:#f8fafc;stroke:#94a3b8}svg{background:#fff}</style>"]
-    lines.append(f'<text x="10" y="20">{FLOW}</text>')
+    lines.append(f'<text x="10" y="20" class="says">{FLOW}</text>')
     for i, (p, modules) in enumerate(house.items()): lines += box(p, i, modules, *placed[p])
     y = tall+30
     lines.append(f'<text x="10" y="{y}" class="name">A package imports from packages of a smaller number only:</text>')
