@@ -39,16 +39,16 @@ STRETCH = math.log(4/3) # Of a crop's sides at the most, as in Szegedy et al. 20
 
 def random_view(
     x: torch.Tensor, # uint8 images, shape (batch, height, width)
-    crop: float, # Least share of the area that is seen, above 0 up to 1
-    rotate: float, # Degrees at the most
+    min_crop: float, # Least share of the area that is seen, above 0 up to 1
+    max_rotate: float, # Degrees at the most
     generator: torch.Generator, # On the CPU: the same views on every device
 ) -> torch.Tensor: # The same shape, uint8
     "Show a random crop of each image, randomly rotated, at full size (Szegedy et al. 2015)."
     area, shape, down, across, turn = torch.rand(5, len(x), generator=generator)
-    side = (crop + (1-crop)*area).sqrt()
-    stretch = ((2*shape-1)*STRETCH/2).exp() if crop < 1 else torch.ones(len(x))
+    side = (min_crop + (1-min_crop)*area).sqrt()
+    stretch = ((2*shape-1)*STRETCH/2).exp() if min_crop < 1 else torch.ones(len(x))
     tall, wide = (side/stretch).clamp(max=1), (side*stretch).clamp(max=1)
-    angle = (2*turn-1)*math.radians(rotate)
+    angle = (2*turn-1)*math.radians(max_rotate)
     centre = torch.stack([(2*across-1)*(1-wide), (2*down-1)*(1-tall)], 1)
     rows = torch.stack([angle.cos()*wide, -angle.sin()*tall, angle.sin()*wide, angle.cos()*tall], 1).view(-1, 2, 2)
     where = F.affine_grid(torch.cat([rows, centre[:, :, None]], 2), (len(x), 1, *x.shape[1:]), align_corners=False)
@@ -58,11 +58,11 @@ def random_view(
 # %% ../../nbs/08_training/02_augment.ipynb #e662a7cd
 def augment(
     x: torch.Tensor, # uint8 images, shape (batch, height, width)
-    recipe: Recipe, # Its flip, shift, crop and rotate
+    recipe: Recipe, # Its flip, max_shift, min_crop and max_rotate
     generator: torch.Generator, # On the CPU
 ) -> torch.Tensor: # The same shape, uint8
     "What a recipe does to training images at random."
     if recipe.flip: x = random_flip(x, generator)
-    if recipe.shift: x = random_shift(x, recipe.shift, generator)
-    if recipe.crop < 1 or recipe.rotate: x = random_view(x, recipe.crop, recipe.rotate, generator)
+    if recipe.max_shift: x = random_shift(x, recipe.max_shift, generator)
+    if recipe.min_crop < 1 or recipe.max_rotate: x = random_view(x, recipe.min_crop, recipe.max_rotate, generator)
     return x

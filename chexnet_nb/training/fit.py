@@ -137,7 +137,7 @@ def on_load_checkpoint(self:LitCheXNet, checkpoint):
 def train(self:LitCheXNet, mode: bool=True) -> LitCheXNet:
     "Switch between training and evaluation; frozen batch-norm layers are never in training."
     nn.Module.train(self, mode)
-    if self.recipe.norm == "frozen":
+    if self.recipe.batch_norm == "frozen":
         for layer in self.modules():
             if isinstance(layer, nn.modules.batchnorm._BatchNorm): layer.eval()
     return self
@@ -253,7 +253,7 @@ def runtime_info(
     "How the arithmetic is really done: what `auto` became, and what the paper does not say."
     device = best_device()
     precision = best_precision(device) if recipe.precision == "auto" else recipe.precision
-    return dict(precision=precision, devices=devices, effective_batch=recipe.batch_size*recipe.accumulate*devices,
+    return dict(precision=precision, devices=devices, effective_batch=recipe.batch_size*recipe.accumulate_batches*devices,
                 deterministic=recipe.deterministic or device.type == "cpu",
                 tf32=device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32)
 
@@ -262,15 +262,16 @@ def _trainer(recipe, out, *, progress, devices, nodes, checkpoint_every) -> pl.T
     "Lightning's part, with what it shall do besides."
     checkpoints = out/"checkpoints"
     watched = [TensorBoardLogger(out, "tensorboard", "")] if find_spec("tensorboard") else []
-    average = [EMAWeightAveraging(decay=recipe.moving_average)] if recipe.moving_average else [] # First: it is validated
-    patience = EarlyStopping("val_loss", patience=recipe.stop_after, check_on_train_epoch_end=True)
-    callbacks = [*average, *([Progress()] if progress else []), Curves(out/"curves.csv"), patience,
+    ema = [EMAWeightAveraging(decay=recipe.ema_decay)] if recipe.ema_decay else [] # First: it is validated
+    patience = EarlyStopping("val_loss", patience=recipe.early_stop_patience, check_on_train_epoch_end=True)
+    callbacks = [*ema, *([Progress()] if progress else []), Curves(out/"curves.csv"), patience,
                  *([LearningRateMonitor()] if watched else []),
                  *([StepCheckpoint(checkpoint_every, checkpoints/"last.ckpt")] if checkpoint_every else []), BestAndLast(checkpoints)]
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    return pl.Trainer(max_epochs=recipe.epochs, accumulate_grad_batches=recipe.accumulate, devices=devices, num_nodes=nodes,
+    return pl.Trainer(max_epochs=recipe.epochs, accumulate_grad_batches=recipe.accumulate_batches,
+                      devices=devices, num_nodes=nodes,
                       precision=runtime_info(recipe)["precision"], strategy="ddp" if devices*nodes > 1 else "auto",
-                      sync_batchnorm=recipe.norm == "synced", deterministic=recipe.deterministic, num_sanity_val_steps=0,
+                      sync_batchnorm=recipe.batch_norm == "synced", deterministic=recipe.deterministic, num_sanity_val_steps=0,
                       use_distributed_sampler=False, plugins=[AtomicCheckpointIO()], callbacks=callbacks, logger=watched,
                       enable_progress_bar=False, enable_model_summary=False)
 
@@ -305,8 +306,8 @@ def _enough_memory(recipe):
     except (RuntimeError, MemoryError) as e:
         if not isinstance(e, MemoryError) and not re.search("out of memory|allocate memory|enough memory", str(e)): raise
         batch = max(1, recipe.batch_size//2)
-        batches = recipe.accumulate*recipe.batch_size//batch
-        less = f"batch_size={batch} and accumulate={batches}: half the memory for the same step"
+        batches = recipe.accumulate_batches*recipe.batch_size//batch
+        less = f"batch_size={batch} and accumulate_batches={batches}: half the memory for the same step"
         less = less if recipe.batch_size > 1 else ""
         raise BadInput(f"the memory does not suffice for batches of {recipe.batch_size} images of {recipe.size} px; begin "
                        f"another run with {less or 'a smaller size'}") from e
@@ -354,7 +355,7 @@ def _check_devices(recipe, split, devices, nodes) -> None:
     cuda = best_device().type == "cuda"
     check_int("devices", devices, 1, torch.cuda.device_count() if cuda else 1024)
     check_int("nodes", nodes, 1, 1024)
-    if recipe.norm == "synced" and not cuda: raise BadInput("norm='synced' needs GPUs; use own or frozen on a CPU")
+    if recipe.batch_norm == "synced" and not cuda: raise BadInput("batch_norm='synced' needs GPUs; use own or frozen on a CPU")
     if devices*nodes == 1: return
     if "get_ipython" in vars(builtins):
         raise BadInput(f"{devices*nodes} devices train from a script, or by `chexnet train`, not from a notebook; use devices=1")
@@ -389,7 +390,7 @@ def weights_fingerprint(
 # %% ../../nbs/08_training/05_fit.ipynb #a486f6ab
 def _finish(run, model, data, epoch, progress) -> None:
     "The end of a run: the devices predict their shares, and the first one writes, with thresholds fitted on validation."
-    tables = {fold: _predict_together(model, data.cache, data.names[fold], run.average, progress) for fold in ("val", "test")}
+    tables = {fold: _predict_together(model, data.cache, data.names[fold], run.tta, progress) for fold in ("val", "test")}
     if not is_main_process(): return
     now = Cache(data.cache.path).content(run.split["Image Index"])
     if now != run.about.get("image_fingerprint", now):
@@ -399,8 +400,8 @@ def _finish(run, model, data, epoch, progress) -> None:
     run.finish(model, thresholds=fit_thresholds(data.labels["val"], run.predictions("val")), epoch=epoch)
     shutil.rmtree(run.folder/"checkpoints")
 
-def _predict_together(model, cache, names, average, progress) -> pd.DataFrame:
+def _predict_together(model, cache, names, tta, progress) -> pd.DataFrame:
     "The predictions of all devices, each image once, in the order of the names."
     rank, world = rank_and_world()
-    parts = all_gather(predict(model, cache, names[rank::world], average=average, progress=progress))
+    parts = all_gather(predict(model, cache, names[rank::world], tta=tta, progress=progress))
     return pd.concat(parts).set_index("Image Index").loc[names].reset_index()

@@ -30,12 +30,12 @@ def new_optimiser(
 # %% ../../nbs/08_training/03_optimiser.ipynb #2f1d0293
 def new_schedule(
     optimiser: torch.optim.Optimizer, # As `new_optimiser` makes it
-    recipe: Recipe, # Its schedule, decay, plateau, warmup and epochs
+    recipe: Recipe, # Its schedule, lr_factor, lr_patience, warmup and epochs
     steps: int, # Of the optimiser, in all epochs together
 ) -> LRScheduler: # Called once an epoch with the validation loss ("plateau"), or once a step ("cosine")
     "The recipe's schedule of the learning rate (paper, section 2.1: a tenth at a plateau)."
     if recipe.schedule == "plateau":
-        return ReduceLROnPlateau(optimiser, factor=recipe.decay, patience=recipe.plateau, threshold=0)
+        return ReduceLROnPlateau(optimiser, factor=recipe.lr_factor, patience=recipe.lr_patience, threshold=0)
     first = round(steps*min(recipe.warmup/recipe.epochs, 1))
     def share(step):
         if step < first: return (step+1)/first
