@@ -197,7 +197,7 @@ def test_no_room_is_said_before_the_start(server, tmp_path, monkeypatch):
     import shutil
     server.files["images_001.tar.gz"] = ONE
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 10))
-    with pytest.raises(BadInput, match="GB free; make room"):
+    with pytest.raises(BadInput, match="GB free; free disk space"):
         download(tmp_path, "1", server.url, progress=False, small=False, **QUICK)
     assert not (tmp_path/"images_001.tar.gz").exists()
 
@@ -274,7 +274,7 @@ def test_a_full_disk_in_prepare_loses_nothing(folder, tmp_path):
     process = start(limited, data, tmp_path/"cache")
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 2 and "File too large" in said and "Traceback" not in said
-    assert "run the same command again to go on" in said
+    assert "run the same command again to continue" in said
     done = sum(1 for line in open(tmp_path/"cache"/"journal.jsonl") if line.strip())
     assert done > 200
     prepare(data, 128, tmp_path/"cache", on_error="skip", progress=False)
