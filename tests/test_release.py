@@ -370,7 +370,7 @@ def test_public_weights_come_over_a_broken_line_and_predict(server, tmp_path, mo
 
     import torch
 
-    from chexnet_nb import weights
+    from chexnet_nb.models import weights
     from chexnet_nb.runs.external import import_weights
     from chexnet_nb.runs.inference import predict_files
     from chexnet_nb.data.labels import FINDINGS
@@ -379,8 +379,8 @@ def test_public_weights_come_over_a_broken_line_and_predict(server, tmp_path, mo
     torch.save({"state_dict": theirs.state_dict()}, tmp_path/"w.pth")
     server.files["w.pth"] = (tmp_path/"w.pth").read_bytes()
     server.faults["w.pth"] = ["500", "html", "drop", "stall", "drop"]
-    known = weights.Known("mine", f"{server.url}/w.pth", "densenet_demo", 64, FINDINGS, (), False, "a test", "", "none", "")
-    monkeypatch.setattr(weights, "known_weights", lambda: {"mine": known})
+    known = weights.PublicWeights("mine", f"{server.url}/w.pth", "densenet_demo", 64, FINDINGS, (), False, "a test", "", "none", "")
+    monkeypatch.setattr(weights, "public_weights", lambda: {"mine": known})
     monkeypatch.setattr("chexnet_nb.models.weights.fetch_all", lambda files, **how: fetch_all(files, **how | QUICK))
     run = import_weights("mine", tmp_path/"run", folder=tmp_path/"kept", progress=False)
     about = json.loads((tmp_path/"run/run.json").read_text())["imported"]

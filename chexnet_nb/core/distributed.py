@@ -52,6 +52,7 @@ def rank_and_world() -> tuple[int, int]: # (0, 1) if nothing is distributed
     if not (dist.is_available() and dist.is_initialized()): return 0, 1
     return dist.get_rank(), dist.get_world_size()
 
+# %% ../../nbs/00_core/06_distributed.ipynb #7a0e0006
 class ResumableSampler(Sampler):
     "One device's share of the images of a subset: in order, each once; or shuffled, as many as every other device."
     def __init__(self,

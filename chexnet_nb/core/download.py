@@ -171,6 +171,7 @@ def _length(url, default_size, tries, timeout, pause) -> int|None:
                 return default_size if html else int(r.headers.get("Content-Length", default_size))
         except requests.RequestException: time.sleep(pause)
 
+# %% ../../nbs/00_core/05_download.ipynb #7a0e0004
 def bytes_to_fetch(
     files: dict[Path, str|Path], # Destination -> source
     *,
@@ -223,6 +224,7 @@ def _fetch_shown(url, path, bars, position, kwargs) -> tuple:
         except BadInput as e: return e
     return path.name, path.stat().st_size, "fetched", str(url)
 
+# %% ../../nbs/00_core/05_download.ipynb #7a0e0005
 def fetch_all(
     files: dict[Path, str|Path], # Destination -> source; what exists already is left alone
     *,

@@ -98,6 +98,7 @@ def check_new_folder(
         raise BadInput(f"{path} exists and is not empty; results are never overwritten: choose another folder, or remove it")
     return path
 
+# %% ../../nbs/00_core/02_files.ipynb #7a0e0001
 def check_disk_space(
     folder: str|Path, # Folder to write into
     needed: float, # Bytes
@@ -155,6 +156,7 @@ def folder_lock(
         with suppress(OSError):
             for p in made: p.rmdir()
 
+# %% ../../nbs/00_core/02_files.ipynb #7a0e0002
 def _acquire(folder, purpose):
     "The lock of a folder; both are made again if the holder before removed them in the meantime."
     while True:

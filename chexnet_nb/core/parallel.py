@@ -122,6 +122,7 @@ def _read_streams(streams, lock, ready, stop) -> None:
     except BaseException as e: put(e)
     finally: put(_DONE)
 
+# %% ../../nbs/00_core/04_parallel.ipynb #7a0e0003
 def prefetch(
     streams: Iterable[Iterable], # What to read; a stream is read by one thread, and begun when one is free
     *,

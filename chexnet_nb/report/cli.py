@@ -136,6 +136,7 @@ def _open_data(data, recipe, options):
     return retry_while_locked(
         lambda: prepare_data(data, recipe.size, seed=recipe.seed, progress=is_main_process(), **options))
 
+# %% ../../nbs/10_report/06_cli.ipynb #7a0e000a
 def _train_one(data, out, recipe, options, devices, nodes, checkpoint_every):
     "Train one network."
     from chexnet_nb.core.distributed import is_main_process
@@ -235,6 +236,7 @@ def import_(
                           pretrained=pretrained, synthetic=synthetic)
     _print_import(what, made, out)
 
+# %% ../../nbs/10_report/06_cli.ipynb #7a0e000b
 def _print_import(what, made, out):
     "What was imported, with a warning where the file is not the one that was published."
     from chexnet_nb.runs.reference import reference_said
@@ -478,6 +480,7 @@ def _explain(error) -> str:
     if isinstance(error, MemoryError): return "out of memory; process less at once, or use a larger machine"
     return f"{error.filename or 'the output'}: {error.strerror or error}; free disk space, or choose another path"
 
+# %% ../../nbs/10_report/06_cli.ipynb #7a0e000c
 def main(
     argv=None, # Arguments; None for the command line's
 ) -> int: # 0 on success, 2 on bad input, 130 after Ctrl-C, 143 after SIGTERM

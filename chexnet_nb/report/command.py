@@ -141,6 +141,7 @@ FORMATS = dict(
     00000013_005.png,Effusion|Mass,13""",
     images="an image list: text, one file name per line")
 
+# %% ../../nbs/10_report/05_command.ipynb #7a0e0009
 def _epilog(command) -> str:
     "Example and table formats of a command."
     name, lines = command_name(command), []

@@ -83,6 +83,7 @@ def data_lines(
         lines.append(f"{folder}: {title}{f', {archives} archives' if archives else ''}; {prepared}")
     return lines + [f"{p.parent}: a cache" for p in sorted(user_cache().glob("*/*/index.csv"))]
 
+# %% ../../nbs/10_report/04_doctor.ipynb #7a0e0007
 def run_lines(
     root: str|Path=".", # Folder of the project
 ) -> list[str]:
@@ -118,6 +119,7 @@ def missing(
     if not run_lines(root): lines.append("no run in runs/ or reports/: chexnet run chexnet14 trains one, on the phantom")
     return lines
 
+# %% ../../nbs/10_report/04_doctor.ipynb #7a0e0008
 def doctor_text(
     root: str|Path=".", # Folder of the project
 ) -> str:
