@@ -160,7 +160,7 @@ def _repeat(earlier, out, data, settings, devices, nodes, checkpoint_every):
     "Train a run once more, and say how far the two agree."
     given = [f"--{name.replace('_', '-')}" for name, value in settings.items() if value is not None]
     if given:
-        raise BadInput(f"{', '.join(given)} beside --from; a run is repeated by its own recipe: leave one of them out")
+        raise BadInput(f"{', '.join(given)} together with --from; a run is repeated by its own recipe: leave one of them out")
     from chexnet_nb.core.distributed import is_main_process
     from chexnet_nb.runs.run import Run
     from chexnet_nb.training.reproduction import compare_runs, reproduce
@@ -245,8 +245,8 @@ def _print_import(what, made, out):
     if published and published != about["sha256"]:
         print(f"caution: the SHA-256 of {what} is {about['sha256']}; {about['sha256_by']} had {published}")
     if found := about.get("reference"): print(reference_said(found))
-    head = "; its last layer is random: train it before its answers mean anything" if "weights" in about else ""
-    print(f"{len(made.findings)} findings at {made.size} px in {made.folder}; licence: {about['licence']}{head}; "
+    note = "; its last layer is random: train it before its answers mean anything" if "weights" in about else ""
+    print(f"{len(made.findings)} findings at {made.size} px in {made.folder}; licence: {about['licence']}{note}; "
           f"{_disclaimer(out)}")
 
 # %% ../../nbs/10_report/06_cli.ipynb #6f0e56a6

@@ -58,7 +58,7 @@ def device_text() -> str:
     return f"CPU, {N_CPUS} cores; no GPU: enough for the demos, not for the paper's training"
 
 def weights_text() -> str:
-    "Where the ImageNet weights lie that the paper starts from, or where they will be."
+    "Where the ImageNet weights are that training starts from, or where they will be."
     cache = os.environ.get("TORCH_HOME") or user_cache().parent/"torch"
     folder = Path(cache)/"hub/checkpoints"
     files = sorted(folder.glob("densenet121-*.pth"))
