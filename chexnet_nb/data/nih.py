@@ -180,7 +180,7 @@ def download(
     with folder_lock(dest, "downloading to"), wrap_os_errors(dest):
         wanted = {dest/a["file"]: _at(mirror, a["file"]) if mirror else a["url"] for a in chosen}
         _adopt(wanted)
-        needed = bytes_to_fetch(wanted, about=RELEASE["archive_bytes_about"], advice="name a mirror with --mirror", **how)
+        needed = bytes_to_fetch(wanted, default_size=RELEASE["archive_bytes_about"], advice="name a mirror with --mirror", **how)
         check_disk_space(dest, needed, "name another folder, or fetch fewer archives at a time with --archives")
         rows = _small_files(dest, mirror, **how) if small else []
         rows += fetch_all(wanted, jobs=jobs, progress=progress, kind="archives", check=list_members, advice=ADVICE, **how)
