@@ -346,7 +346,7 @@ def _(g, here):
     refused(here, "train", data, "--task", "chexnet14", "--out", here/"run", *SMALL, says="no source any more")
     code, out, err = chexnet("verify", data)
     assert code == 1 and f"1 gone: {images[0].name}" in out
-    assert chexnet("prepare", data, "--size", 28, "--on-bad", "skip")[0] == 0
+    assert chexnet("prepare", data, "--size", 28, "--on-error", "skip")[0] == 0
     assert f"gone: {images[0].name}" not in chexnet("verify", data)[1]
 
 
@@ -357,7 +357,7 @@ def _(g, here):
     code, out, _ = chexnet("verify", data)
     assert code == 1 and f"changed: {images[0].name}" in out
     refused(here, "prepare", data, "--size", 28, says=[f"{images[0].name}: neither PNG", "skip"], may=("data/.cache",))
-    assert chexnet("prepare", data, "--size", 28, "--on-bad", "skip")[0] == 0
+    assert chexnet("prepare", data, "--size", 28, "--on-error", "skip")[0] == 0
     from chexnet_nb.data.cache import Cache
     assert images[0].name not in Cache(data/".cache/28").names
 
@@ -433,18 +433,18 @@ def with_bad(g, here):
     return data, bad
 
 
-@case("bad files", "prepare --on-bad skip, then train without and with it")
+@case("bad files", "prepare --on-error skip, then train without and with it")
 def _(g, here):
     data, bad = with_bad(g, here)
-    assert chexnet("prepare", data, "--size", 28, "--on-bad", "skip")[0] == 0
+    assert chexnet("prepare", data, "--size", 28, "--on-error", "skip")[0] == 0
     command = "train", data, "--task", "chexnet14", "--out", here/"run", *SMALL, "--epochs", 1
-    refused(here, *command, says=[bad.name, "--on-bad skip"], may=("data/.cache",))
-    code, _, err = chexnet(*command, "--on-bad", "skip")
+    refused(here, *command, says=[bad.name, "--on-error skip"], may=("data/.cache",))
+    code, _, err = chexnet(*command, "--on-error", "skip")
     assert code == 0, err
     assert bad.name not in (here/"run/split.csv").read_text()
 
 
-@case("bad files", "an experiment with on_bad=skip", slow=True)
+@case("bad files", "an experiment with on_error=skip", slow=True)
 def _(g, here):
     data, bad = with_bad(g, here)
     values = dict(data=data, size=28, architecture="densenet_28", epochs=1, control_epochs=0, n_boot=20, on_error="skip")
@@ -468,9 +468,9 @@ def _(g, here):
     (data/"loop.png").symlink_to("loop.png")
     (data/"loop").symlink_to(data)
     os.mkfifo(data/"pipe.png")
-    refused(here, "prepare", data, says=["3 files", "broken.png: a link", "loop.png: a link", "pipe.png: no regular file"],
+    refused(here, "prepare", data, says=["3 files", "broken.png: a broken link", "loop.png: a broken link", "pipe.png: not a regular file"],
             may=("data/.cache",))
-    assert chexnet("prepare", data, "--on-bad", "skip")[0] == 0
+    assert chexnet("prepare", data, "--on-error", "skip")[0] == 0
 
 
 @case("bad files", "a pipe where each command wants a table")
@@ -615,12 +615,12 @@ VALUES = [
     (TRAIN("--lr", "x"), "invalid float value: 'x'"), (TRAIN("--seed", -1), "seed -1; allowed"),
     (TRAIN("--epochs", 0), "epochs 0"),
     (TRAIN("--batch-size", 0), "batch_size 0"), (TRAIN("--architecture", "x"), "architecture 'x'"),
-    (TRAIN("--split", "x"), "unknown split 'x'"), (TRAIN("--absent", "x"), "absent='x'"), (TRAIN("--on-bad", "x"), "on_bad 'x'"),
+    (TRAIN("--split", "x"), "unknown split 'x'"), (TRAIN("--missing", "x"), "missing='x'"), (TRAIN("--on-error", "x"), "on_error 'x'"),
     (TRAIN(task="x"), "unknown task 'x'"), (TRAIN("--size", 99999), "size 99999"),
     (lambda g, here: ("prepare", g.data, "--size", 3), "size 3; 8 to 4096"),
     (lambda g, here: ("prepare", g.data, "--workers", 0), "workers 0; allowed"),
     (lambda g, here: ("prepare", g.data, "--workers", -2), "workers -2; allowed"),
-    (lambda g, here: ("prepare", g.data, "--on-bad", "x"), "on_bad 'x'"),
+    (lambda g, here: ("prepare", g.data, "--on-error", "x"), "on_error 'x'"),
     (lambda g, here: ("download", here/"out", "--jobs", 0), "jobs 0; allowed"),
     (lambda g, here: ("download", here/"out", "--archives", "0-99"), "archives '0-99'"),
     (lambda g, here: ("phantom", here/"out", "--seed", -1), "seed"),

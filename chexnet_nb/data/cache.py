@@ -70,6 +70,7 @@ def _header(rows, size):
     np.lib.format.write_array_header_1_0(out, dict(descr="|u1", fortran_order=False, shape=(rows, size, size)))
     return out.getvalue().rstrip(b" \n").ljust(HEADER_BYTES-1) + b"\n"
 
+# %% ../../nbs/01_data/06_cache.ipynb #d41c07d5
 def _write_table(path, table):
     "Write one of the cache's tables atomically."
     with atomic_path(path) as part: table.to_csv(part, index=False)
@@ -327,8 +328,8 @@ def _report_skipped(cache, on_error, gone):
     "The cache, after raising or printing which files were skipped and which images have lost their source."
     skipped, skip_advice = cache.skipped, "with on_error=skip (--on-error skip, -p on_error=skip)"
     if len(gone) and on_error == "stop":
-        raise BadInput(f"{len(gone):,} images of the cache {cache.path} have no source any more: {summarise(gone)}; put the files "
-                       f"back, or leave the images out {skip_advice}")
+        raise BadInput(f"{len(gone):,} images of the cache {cache.path} have no source any more: {summarise(gone)}; put the "
+                       f"files back, or leave the images out {skip_advice}")
     if len(gone): print(f"left out {len(gone):,} images that have no source any more: {summarise(gone)}", file=sys.stderr)
     reasons = "".join(f"\n  {r}" for r in skipped["reason"])
     if len(skipped) and (on_error == "stop" or not len(cache)):

@@ -65,6 +65,7 @@ def prepare_data(
     used = labels_used(table, NIH if labels else source)
     return PreparedData(Path(data), prepared, available, rows, source, used, opened=opened)
 
+# %% ../../nbs/01_data/09_dataset.ipynb #bd7eb027
 def _resolved(path):
     "A path as absolute text; None for none."
     return str(Path(path).resolve()) if path else None
@@ -93,6 +94,7 @@ class Radiographs(Dataset):
         images, labels = self.__getitems__([i])
         return images[0], labels[0]
 
+# %% ../../nbs/01_data/09_dataset.ipynb #a1805daf
 def as_is(batch: object) -> object:
     "The `collate_fn` of a dataset that already returns batches."
     return batch

@@ -61,7 +61,7 @@ def _window(values, dataset):
     shown = np.clip((values-low)/max(high-low, 1), 0, 1)
     return shown if slope > 0 else 1-shown
 
-# %% ../../nbs/01_data/04_dicom.ipynb #860d215f
+# %% ../../nbs/01_data/04_dicom.ipynb #c0e6554d
 def _look_up(dataset):
     "Displayed values in [0, 1] of a DICOM file that holds look-up tables."
     from pydicom.pixels import apply_modality_lut, apply_voi_lut

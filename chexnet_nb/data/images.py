@@ -60,8 +60,9 @@ def _jpeg_is_short(data, image):
     longer.draft(image.mode, image.size)
     return not np.array_equal(np.asarray(longer), np.asarray(image))
 
-# %% ../../nbs/01_data/05_images.ipynb #37619034
-_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)) # Left, top, steps of each pass
+# %% ../../nbs/01_data/05_images.ipynb #e5adeab0
+# Left, top and steps of each pass of an interlaced PNG
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _CHANNELS = {2: 3, 4: 2, 6: 4} # PNG colour type -> channels, where there is more than one
 
 def _png_is_short(data):

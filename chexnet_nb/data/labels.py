@@ -203,10 +203,11 @@ def patients_of(
     if "Patient ID" in truth: return truth["Patient ID"].to_numpy(), ""
     number = truth["Image Index"].str.extract(r"^(\d{8})_\d{3}\.")[0]
     if number.notna().all():
-        return number.to_numpy(), ("The labels have no patient column; patients were taken from the image names (00000013_005.png "
-                                   "is patient 13).")
-    return truth["Image Index"].to_numpy(), ("Neither the labels nor the image names identify patients; each image counts as a "
-                                             "separate patient, so intervals may be too narrow.")
+        note = "The labels have no patient column; patients were taken from the image names (00000013_005.png is patient 13)."
+        return number.to_numpy(), note
+    note = ("Neither the labels nor the image names identify patients; each image counts as a separate patient, so intervals may "
+            "be too narrow.")
+    return truth["Image Index"].to_numpy(), note
 
 # %% ../../nbs/01_data/01_labels.ipynb #a4c383b0
 def read_boxes(

@@ -133,6 +133,7 @@ def _check_community(subset, path):
                        f"the community split's has {COMMUNITY[subset]}")
     path.write_text("\n".join(names)+"\n")
 
+# %% ../../nbs/01_data/07_nih.ipynb #42b59762
 def _check_official(name, other, path):
     "Raise `BadInput` for an official list of another length, with unknown images, or that shares patients with the other."
     names, table = read_list(path), read_labels().set_index("Image Index")["Patient ID"]
@@ -162,6 +163,7 @@ def _fetch_small_file(path, mirror, check, **kwargs):
     check(path)
     return "fetched", "; ".join(["torchxrayvision's copy", *notes])
 
+# %% ../../nbs/01_data/07_nih.ipynb #8d04d228
 def _fetch_small_files(dest, mirror, **kwargs):
     "Fetch the small files that are not there yet; a row (file, bytes, state, note) for each."
     first, second = RELEASE["official"]
@@ -176,7 +178,7 @@ def _fetch_small_files(dest, mirror, **kwargs):
         rows.append((name, (dest/name).stat().st_size if (dest/name).exists() else 0, state, note))
     return rows
 
-# %% ../../nbs/01_data/07_nih.ipynb #71548360
+# %% ../../nbs/01_data/07_nih.ipynb #b6c1fbb0
 def _check_existing(paths):
     "Check files under the name of an archive; a truncated one becomes a partial download, which is resumed."
     for path in paths:
@@ -184,6 +186,7 @@ def _check_existing(paths):
         try: list_members(path)
         except BadInput: path.replace(f"{path}.part")
 
+# %% ../../nbs/01_data/07_nih.ipynb #71548360
 def download(
     dest: str|Path, # Folder for the release, made if it does not exist
     archives: str="1-12", # Which of the twelve, such as "1-3,12"
@@ -291,7 +294,8 @@ def _source_changes(data, cache):
         except NotADirectoryError: packed.setdefault(file.split("/")[0], {})[file.split("/", 1)[1]] = name, crc
         except OSError: yield name, "gone", f"{file} no longer exists"
         else:
-            if info.st_size != length: yield name, "changed", f"{file} has {info.st_size:,} bytes, {length:,} when it was prepared"
+            if info.st_size != length:
+                yield name, "changed", f"{file} has {info.st_size:,} bytes, {length:,} when it was prepared"
             elif mtimes.get(name) != info.st_mtime_ns or info.st_ctime_ns > since: suspects.append((name, file, crc))
     with ThreadPoolExecutor(N_CPUS) as pool: checksums = list(pool.map(_checksum, [data/file for _, file, _ in suspects]))
     for (name, file, crc), now in zip(suspects, checksums):
@@ -312,6 +316,7 @@ def _archive_changes(archive, members):
     except BadInput as e: yield archive.name, "changed", str(e)
     else: yield from ((name, "gone", f"no longer in {archive.name}") for name, _ in left.values())
 
+# %% ../../nbs/01_data/07_nih.ipynb #b2b9ae8f
 def _duplicates(data):
     "(image, state, detail) of names that occur more than once among the loose files."
     paths = {}

@@ -144,8 +144,9 @@ def community_split(
         names = ", ".join(n.format("train|val|test") for n in _LIST_NAMES)
         official = lists and (Path(lists)/"test_list.txt").is_file()
         other = "official, whose lists are there, or random" if official else "such as random"
-        raise BadInput(f"the community split needs its three lists, which are not in {lists or 'any folder'}; looked for {names}; "
-                       f"fetch them with `chexnet download`, pass their folder as lists, or choose another split: {other}")
+        raise BadInput(f"the community split needs its three lists, which are not in {lists or 'any folder'}; looked for "
+                       f"{names}; fetch them with `chexnet download`, pass their folder as lists, or choose another split: "
+                       f"{other}")
     names = {subset: read_list(path) for subset, path in files.items()}
     verified = all(fingerprint(names[s]) == COMMUNITY[s] for s in SUBSETS)
     about = "the community split, fingerprints verified" if verified else "lists of its own, not the community's"

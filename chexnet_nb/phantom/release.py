@@ -31,6 +31,7 @@ def _by_patient(table):
     "One row per patient, by ascending number, with 1 for each finding that any of their images has."
     return table.groupby("Patient ID")[list(FINDINGS)].max()
 
+# %% ../../nbs/02_phantom/03_release.ipynb #5f3926fe
 def sample_patients(
     table: pd.DataFrame, # `read_labels()`
     patients: int=600, # Number of patients
@@ -116,7 +117,8 @@ def _write_tables(out, rows, details):
     "Write source, README, label table, truth and lists of a phantom."
     noise, seed, labels = details["noise"], details["seed"], SYNTHETIC.labels
     if noise > 0:
-        labels += f"; reports miss {noise:.1%} of each finding, and as many of their calls are wrong ({TRUTH_FILE} has what is drawn)"
+        labels += (f"; reports miss {noise:.1%} of each finding, and as many of their calls are wrong "
+                   f"({TRUTH_FILE} has what is drawn)")
     if not (out/SOURCE_FILE).exists(): write_source(out, replace(SYNTHETIC, labels=labels, details=details))
     files = dict(labels=LABEL_FILES[0], boxes=BOX_FILE, source=SOURCE_FILE, truth=TRUTH_FILE)
     _write_text(out/"README.txt", _README.format(**files, **details))
@@ -160,6 +162,10 @@ def _write_boxes(out):
     if (out/".boxes").is_dir(): (out/".boxes").rmdir()
 
 # %% ../../nbs/02_phantom/03_release.ipynb #b943ce48
+def _check_range(name, value, low, high):
+    "Raise `BadInput` for a value out of range."
+    if not low <= value <= high: raise BadInput(f"{name} is {value}; allowed: {low} to {high}")
+
 def _check_folder(out, details):
     "Raise `BadInput` for a folder with anything but this phantom; whether a part of it exists already."
     if out.exists() and not out.is_dir(): raise BadInput(f"{out} is a file; choose a folder for the phantom")
@@ -171,15 +177,11 @@ def _check_folder(out, details):
         raise BadInput(f"{out} contains a phantom of version {version} of the drawing; this is version {DRAWING}, which draws "
                        "other images; choose a new folder, or remove this one to draw it again")
     if differs := [f"{k} {source.details.get(k)!r}, not {v!r}" for k, v in details.items() if source.details.get(k) != v]:
-        raise BadInput(f"{out} contains another phantom ({'; '.join(differs)}); use its parameters to complete it, or choose a new "
-                       "folder")
+        raise BadInput(f"{out} contains another phantom ({'; '.join(differs)}); use its parameters to complete it, or choose "
+                       "a new folder")
     return True
 
 # %% ../../nbs/02_phantom/03_release.ipynb #730d009a
-def _check_range(name, value, low, high):
-    "Raise `BadInput` for a value out of range."
-    if not low <= value <= high: raise BadInput(f"{name} is {value}; allowed: {low} to {high}")
-
 def write_phantom(
     out: str|Path, # A new folder, or one with an unfinished phantom of the same parameters
     *,

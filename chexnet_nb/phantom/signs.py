@@ -278,6 +278,7 @@ def build_chest(
         boxes[f] = SIGNS[f](c, rng_for(seed, "sign", *lesion), growth(rng_for(seed, "growth", *lesion), film))
     return c, [(f, *boxes[f]) for f in FINDINGS if f in boxes]
 
+# %% ../../nbs/02_phantom/02_signs.ipynb #649559c9
 def render_row(
     row: Mapping, # As `build_chest` takes it
     seed: int=0, # The phantom's seed
