@@ -268,7 +268,7 @@ def interrupted(g, here, data=None, epochs=3):
     command = ("train", data or g.data, "--task", "chexnet14", "--out", here/"run", *SMALL, "--epochs", epochs)
     with stopped_before(1, KeyboardInterrupt()): code, _, err = chexnet(*command)
     assert code == 130, err
-    said(err, "stopped; the same command goes on")
+    said(err, "stopped; the same command continues")
     return command
 
 
@@ -303,7 +303,7 @@ def ended(g, here, number, code, argv, ready):
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, (process.returncode, err[-2000:])
-    said(err, "the same command goes on")
+    said(err, "the same command continues")
 
 
 for _name, _number, _code in (("SIGTERM", signal.SIGTERM, 143), ("SIGINT", signal.SIGINT, 130)):
@@ -615,9 +615,10 @@ VALUES = [
     (TRAIN("--lr", "x"), "invalid float value: 'x'"), (TRAIN("--seed", -1), "seed -1; allowed"),
     (TRAIN("--epochs", 0), "epochs 0"),
     (TRAIN("--batch-size", 0), "batch_size 0"), (TRAIN("--architecture", "x"), "architecture 'x'"),
+    (TRAIN("--absent", "skip"), "--absent has been renamed; use --missing"),
     (TRAIN("--split", "x"), "unknown split 'x'"), (TRAIN("--missing", "x"), "missing='x'"), (TRAIN("--on-error", "x"), "on_error 'x'"),
     (TRAIN(task="x"), "unknown task 'x'"), (TRAIN("--size", 99999), "size 99999"),
-    (lambda g, here: ("prepare", g.data, "--size", 3), "size 3; 8 to 4096"),
+    (lambda g, here: ("prepare", g.data, "--size", 3), "size 3; allowed: 8 to 4096"),
     (lambda g, here: ("prepare", g.data, "--workers", 0), "workers 0; allowed"),
     (lambda g, here: ("prepare", g.data, "--workers", -2), "workers -2; allowed"),
     (lambda g, here: ("prepare", g.data, "--on-error", "x"), "on_error 'x'"),

@@ -41,7 +41,7 @@ def known_folds(
     images: Iterable[str], # Image names
 ) -> pd.Series: # Fold in the community split, index: image; missing where the name is not NIH's
     "The community split's fold of each image, by its patient's number in the name (00000013_005.png is patient 13)."
-    about = read_json(resource_path("assets")/"splits.json", "install chexnet_nb anew")
+    about = read_json(resource_path("assets")/"splits.json", "reinstall chexnet_nb")
     names = pd.Index(images, dtype=object)
     patient = pd.to_numeric(names.str.extract(r"^(\d{8})_\d{3}\.png$", expand=False)).to_numpy(float)
     folds = unpack_folds(about["community"]["folds"])

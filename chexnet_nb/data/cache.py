@@ -266,7 +266,7 @@ def _work(cache, size, batches, records, *, todo, workers, progress):
     bar = tqdm(total=todo+len(records), initial=len(records), desc=f"prepare {size} px", unit="image", disable=not progress)
     with open(cache/"journal.jsonl", "ab") as journal, bar:
         if journal.tell(): journal.write(b"\n")
-        for batch in process_map(_prepare_batch, batches, given=(str(cache/"images.npy"), size), workers=workers):
+        for batch in process_map(_prepare_batch, batches, args=(str(cache/"images.npy"), size), workers=workers):
             for record in batch:
                 journal.write(json.dumps(record).encode()+b"\n")
                 journal.flush()

@@ -203,7 +203,7 @@ def download(
     with folder_lock(dest, "downloading to"), wrap_os_errors(dest):
         urls = {dest/a["file"]: _in_mirror(mirror, a["file"]) if mirror else a["url"] for a in chosen}
         _check_existing(urls)
-        needed = bytes_to_fetch(urls, about=RELEASE["archive_bytes_about"], advice="use a mirror with --mirror", **kwargs)
+        needed = bytes_to_fetch(urls, default_size=RELEASE["archive_bytes_about"], advice="use a mirror with --mirror", **kwargs)
         check_disk_space(dest, needed, "choose another folder, or fetch fewer archives at a time with --archives")
         rows = _fetch_small_files(dest, mirror, **kwargs) if small_files else []
         rows += fetch_all(urls, jobs=jobs, progress=progress, kind="archives", check=list_members, advice=ADVICE, **kwargs)

@@ -43,7 +43,7 @@ class PublicWeights:
 
 def public_weights() -> dict[str, PublicWeights]: # By name
     "The public weights that can be had by name."
-    table = read_json(resource_path("assets")/"weights.json", "install chexnet_nb anew")
+    table = read_json(resource_path("assets")/"weights.json", "reinstall chexnet_nb")
     return {name: _known(name, **about) for name, about in table.items()}
 
 def _known(name, findings, points, reference=None, **about) -> PublicWeights:
@@ -106,7 +106,7 @@ def fetch_weights(
     own = Path.home()/".torchxrayvision/models_data"/known.url.rsplit("/", 1)[-1]
     if not file.exists() and known.architecture.startswith("xrv:") and own.is_file(): file = own # As that package keeps it
     advice = f"fetch {known.url} in another way, and then `chexnet import FILE` with --architecture {known.name}"
-    bytes_to_fetch({file: known.url}, about=ABOUT, advice=advice, pause=how.get("pause", 1.)) # no connection is told at once
+    bytes_to_fetch({file: known.url}, default_size=ABOUT, advice=advice, pause=how.get("pause", 1.)) # no connection is told at once
     fetch_all({file: known.url}, jobs=1, progress=progress, kind="files", check=_checked(known), advice=advice, **how)
     return file, _same(known, file, folder/f"{known.name}.sha256")
 

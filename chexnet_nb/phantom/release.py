@@ -208,6 +208,6 @@ def write_phantom(
     left = sum(len(part) for _, part, _ in tasks)
     with tqdm(total=len(rows), initial=len(rows)-left, unit="image", desc="completing" if begun else "drawing",
               disable=not progress) as bar:
-        for done in process_map(_draw_chunk, tasks, given=(out, seed, size), workers=workers): bar.update(done)
+        for done in process_map(_draw_chunk, tasks, args=(out, seed, size), workers=workers): bar.update(done)
     _write_boxes(out)
     return out

@@ -20,26 +20,26 @@ from ..core.errors import BadInput
 from ..core.files import user_cache
 from ..core.parallel import N_CPUS
 from ..data.source import read_source
-from ..runs.run import Run
 
 # %% ../../nbs/10_report/04_doctor.ipynb #440e079f
 USES = dict(dicom="DICOM files", backbones="timm's networks", onnx="ONNX files and ONNX Runtime",
             lab="JupyterLab and the browser's page", medmnist="PneumoniaMNIST's download")
 
-def _requirements() -> dict[str, list[str]]: # "" or the extra's name -> packages
+def _requirements() -> dict[str, list[str]]: # "" or the name of an extra -> packages
     "The packages that are needed, and those of the extras in `USES`."
     try: lines = distribution("chexnet_nb").requires or []
     except PackageNotFoundError: return {}
     found = {}
     for line in lines:
         extra = re.search(r"extra == ['\"](\w+)", line)
-        found.setdefault(extra[1] if extra else "", []).append(re.match(r"[\w.-]+", line)[0])
-    return {name: packages for name, packages in found.items() if name in ("", *USES)}
+        extra = extra[1] if extra else ""
+        if extra in ("", *USES): found.setdefault(extra, []).append(re.match(r"[\w.-]+", line)[0])
+    return found
 
 def installed(
-    packages: list[str], # Names, as pip has them
-) -> dict[str, str]: # Name -> version; "" where it is not there
-    "The versions of some packages."
+    packages: list[str], # Names as pip knows them
+) -> dict[str, str]: # Name -> version; "" if it is missing
+    "The installed versions of packages."
     found = {}
     for name in packages:
         try: found[name] = version(name)
@@ -48,82 +48,90 @@ def installed(
 
 # %% ../../nbs/10_report/04_doctor.ipynb #fa2ade8a
 def device_text() -> str:
-    "What networks compute on, in a line."
-    if find_spec("torch") is None: return "no PyTorch: tables can be scored, networks can be neither trained nor asked"
+    "What networks compute on, in one line."
+    if find_spec("torch") is None: return "no PyTorch: predictions can be scored, but networks can be neither trained nor applied"
     import torch
     if torch.cuda.is_available():
         gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
         return ", ".join(f"{g.name}, {g.total_memory/2**30:.0f} GB" for g in gpus)
     if torch.backends.mps.is_available(): return "Apple GPU (MPS)"
-    return f"CPU, {N_CPUS} cores; no GPU: the demos are made for this, the paper's training is not"
+    return f"CPU, {N_CPUS} cores; no GPU: enough for the demos, not for the paper's training"
 
 def weights_text() -> str:
-    "Whether the ImageNet weights that the paper starts from have been fetched."
-    home = os.environ.get("TORCH_HOME") or user_cache().parent/"torch"
-    place = Path(home)/"hub/checkpoints"
-    there = sorted(place.glob("densenet121-*.pth"))
-    return str(there[0]) if there else f"not fetched yet (into {place}, at the first training that wants them)"
+    "Where the ImageNet weights lie that the paper starts from, or where they will be."
+    cache = os.environ.get("TORCH_HOME") or user_cache().parent/"torch"
+    folder = Path(cache)/"hub/checkpoints"
+    files = sorted(folder.glob("densenet121-*.pth"))
+    return str(files[0]) if files else f"not fetched yet (to {folder}, by the first training that needs them)"
 
 # %% ../../nbs/10_report/04_doctor.ipynb #bfa3c95b
-def _folders(root):
+def _data_folders(root):
     "The data folders of a project."
     return sorted(p for p in (Path(root)/"data").glob("*") if p.is_dir() and p.name != "published")
 
 def data_lines(
     root: str|Path=".", # Folder of the project
 ) -> list[str]:
-    "A line for each data folder and each prepared cache."
-    found = []
-    for folder in _folders(root):
-        try: said = read_source(folder).title
-        except BadInput as e: said = str(e)
+    "One line per data folder and prepared cache."
+    lines = []
+    for folder in _data_folders(root):
+        try: title = read_source(folder).title
+        except BadInput as e: title = str(e)
         archives = len(list(folder.glob("images_*.tar.gz")))
         caches = [p.parent.name for p in sorted(folder.glob(".cache/*/index.csv"))]
         prepared = f"prepared at {', '.join(caches)} px" if caches else "not prepared"
-        found.append(f"{folder}: {said}{f', {archives} archives' if archives else ''}; {prepared}")
-    return found + [f"{p.parent}: a cache" for p in sorted(user_cache().glob("*/*/index.csv"))]
+        lines.append(f"{folder}: {title}{f', {archives} archives' if archives else ''}; {prepared}")
+    return lines + [f"{p.parent}: a cache" for p in sorted(user_cache().glob("*/*/index.csv"))]
 
+# %% ../../nbs/10_report/04_doctor.ipynb #7a0e0007
 def run_lines(
     root: str|Path=".", # Folder of the project
 ) -> list[str]:
-    "A line for each run."
-    root, found = Path(root), []
-    for folder in sorted(p.parent for pattern in ("runs/*/run.json", "reports/*/*/run.json") for p in root.glob(pattern)):
+    "One line per run."
+    lines, patterns = [], ("runs/*/run.json", "reports/*/*/run.json")
+    folders = sorted(file.parent for pattern in patterns for file in Path(root).glob(pattern))
+    if find_spec("torch") is None: return [f"{folder}: not opened, no PyTorch" for folder in folders]
+    from chexnet_nb.runs.run import Run
+    for folder in folders:
         try: run = Run(folder)
-        except BadInput as e: found.append(str(e)); continue
+        except BadInput as e:
+            lines.append(str(e))
+            continue
         caution = f"; {run.caution}" if run.caution else ""
-        found.append(f"{folder}: {run.about.get('recipe', {}).get('task', 'a run')}, {run.about.get('status', '?')}{caution}")
-    return found
+        lines.append(f"{folder}: {run.about.get('recipe', {}).get('task', 'a run')}, {run.about.get('status', '?')}{caution}")
+    return lines
 
 # %% ../../nbs/10_report/04_doctor.ipynb #156b13d7
 def _block(title, lines, none="none"):
-    "Lines under a title."
+    "Indented lines under a title."
     return [title, *(f"  {line}" for line in lines or [none])]
 
 def missing(
     root: str|Path=".", # Folder of the project
-) -> list[str]: # What to do, a line each
-    "What is missing, and the command that brings it; the packages without which nothing works come first."
-    wanted, lines = _requirements(), []
-    for extra, packages in wanted.items():
-        lacking = [name for name, there in installed(packages).items() if not there]
-        if lacking and not extra: lines.append(f"{', '.join(lacking)}: needed; pip install {' '.join(lacking)}")
-        elif lacking: lines.append(f"{', '.join(lacking)}: for {USES[extra]}; pip install 'chexnet_nb[{extra}]'")
-    if not _folders(root): lines.append("no data folder in data/: chexnet phantom data/phantom, or chexnet download data/nih")
+) -> list[str]: # What to do, one line each
+    "What is missing, and the command that provides it; needed packages come first."
+    lines = []
+    for extra, packages in _requirements().items():
+        absent = [name for name, version in installed(packages).items() if not version]
+        if absent and not extra: lines.append(f"{', '.join(absent)}: needed; pip install {' '.join(absent)}")
+        elif absent: lines.append(f"{', '.join(absent)}: for {USES[extra]}; pip install 'chexnet_nb[{extra}]'")
+    if not _data_folders(root): lines.append("no data in data/: chexnet phantom data/phantom, or chexnet download data/nih")
     if not run_lines(root): lines.append("no run in runs/ or reports/: chexnet run chexnet14 trains one, on the phantom")
     return lines
 
+# %% ../../nbs/10_report/04_doctor.ipynb #7a0e0008
 def doctor_text(
     root: str|Path=".", # Folder of the project
 ) -> str:
-    "What is there and what is missing, as text."
-    packages = installed(_requirements().get("", []))
-    there = [f"{name} {v}" for name, v in packages.items() if v]
-    free = shutil.disk_usage(root).free/1e9
+    "What is installed and found, and what is missing, as text."
+    packages = [f"{name} {v}" for name, v in installed(_requirements().get("", [])).items() if v]
     return "\n".join([
-        f"chexnet_nb {__version__} in {Path(__file__).parent}" if "__file__" in globals() else f"chexnet_nb {__version__}",
+        f"chexnet_nb {__version__} in {find_spec('chexnet_nb').submodule_search_locations[0]}",
         f"Python {platform.python_version()} ({sys.executable}) on {platform.system()} {platform.machine()}",
-        f"computes on {device_text()}", f"disk: {free:,.0f} GB free here", f"ImageNet weights: {weights_text()}",
-        *_block("packages", [", ".join(there[i:i+6]) for i in range(0, len(there), 6)]),
-        *_block("data and caches", data_lines(root)), *_block("runs", run_lines(root)),
+        f"computes on {device_text()}",
+        f"disk: {shutil.disk_usage(root).free/1e9:,.0f} GB free here",
+        f"ImageNet weights: {weights_text()}",
+        *_block("packages", [", ".join(packages[i:i+6]) for i in range(0, len(packages), 6)]),
+        *_block("data and caches", data_lines(root)),
+        *_block("runs", run_lines(root)),
         *_block("missing", missing(root), "nothing")])
