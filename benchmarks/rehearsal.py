@@ -25,22 +25,22 @@ STAGES = {
         assert len(split) == 112_120 and "torch" not in sys.modules""",
     "cache bookkeeping: index, stamps and records of 112,120 images": """
         import numpy as np
-        from chexnet_nb.data.cache import _close, _open, _plan, _stale
+        from chexnet_nb.data.cache import _assign_rows, _close, _find_stale, _open
         from chexnet_nb.data.labels import read_labels
         names = read_labels()["Image Index"].tolist()
         cache = Path(sys.argv[1])
         cache.mkdir(parents=True, exist_ok=True)
         sources = {n: (f"images/{n}", 400_000, 1) for n in names}
-        index, stamps = _open(cache, 224)
-        rows = _plan(_stale(sources, index, stamps), {}, index)
+        index, mtimes = _open(cache, 224)
+        rows = _assign_rows(_find_stale(sources, index, mtimes), {}, index)
         same = {"stamp": 1, "bytes": 400_000, "file_crc32": 0, "width": 1024, "height": 1024, "mode": "L", "crc32": 0}
         records = [{"row": r, "Image Index": n, "file": f"images/{n}"} | same for n, r in rows.items()]
-        _close(cache, 224, index, stamps, records, [])""",
+        _close(cache, 224, index, mtimes, records, [])""",
     "a second prepare that finds nothing to do": """
-        from chexnet_nb.data.cache import fill_cache
+        from chexnet_nb.data.cache import build_cache
         from chexnet_nb.data.labels import read_labels
         sources = {n: (f"images/{n}", 400_000, 1) for n in read_labels()["Image Index"]}
-        assert len(fill_cache(sys.argv[1], 224, sources, lambda names: (), progress=False)) == 112_120""",
+        assert len(build_cache(sys.argv[1], 224, sources, lambda names: (), progress=False)) == 112_120""",
     "empty loading: two batches, no worker": "LOADER\nload(cache, 0, 32)",
     "an epoch of loading, no worker": "LOADER\nload(cache, 0)",
     "empty loading: two batches, 2 workers": "LOADER\nload(cache, 2, 32)",
@@ -71,7 +71,7 @@ LOADER = """
 import time
 import torch
 from torch.utils.data import DataLoader
-from chexnet_nb.data.dataset import Radiographs, _as_is
+from chexnet_nb.data.dataset import Radiographs, as_is
 from chexnet_nb.data.cache import Cache
 from chexnet_nb.data.labels import label_matrix, read_labels
 torch.set_num_threads(1)
@@ -81,7 +81,7 @@ def load(cache, workers, most=None):
     data = Radiographs(cache, table["Image Index"], label_matrix(table))
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:most].tolist()
     seen = 0
-    for images, _ in DataLoader(data, 16, sampler=order, collate_fn=_as_is, num_workers=workers):
+    for images, _ in DataLoader(data, 16, sampler=order, collate_fn=as_is, num_workers=workers):
         seen += len(images)
         if seen == most: time.sleep(1)
     assert seen == (most or 112_120)

@@ -444,7 +444,7 @@ def _(g, here):
     assert bad.name not in (here/"run/split.csv").read_text()
 
 
-@case("bad files", "an experiment with on_bad=skip", slow=True)
+@case("bad files", "an experiment with on_error=skip", slow=True)
 def _(g, here):
     data, bad = with_bad(g, here)
     values = dict(data=data, size=28, architecture="densenet_28", epochs=1, control_epochs=0, n_boot=20, on_error="skip")
@@ -468,7 +468,7 @@ def _(g, here):
     (data/"loop.png").symlink_to("loop.png")
     (data/"loop").symlink_to(data)
     os.mkfifo(data/"pipe.png")
-    refused(here, "prepare", data, says=["3 files", "broken.png: a link", "loop.png: a link", "pipe.png: no regular file"],
+    refused(here, "prepare", data, says=["3 files", "broken.png: a broken link", "loop.png: a broken link", "pipe.png: not a regular file"],
             may=("data/.cache",))
     assert chexnet("prepare", data, "--on-error", "skip")[0] == 0
 
@@ -618,7 +618,7 @@ VALUES = [
     (TRAIN("--absent", "skip"), "--absent has been renamed; use --missing"),
     (TRAIN("--split", "x"), "unknown split 'x'"), (TRAIN("--missing", "x"), "missing='x'"), (TRAIN("--on-error", "x"), "on_error 'x'"),
     (TRAIN(task="x"), "unknown task 'x'"), (TRAIN("--size", 99999), "size 99999"),
-    (lambda g, here: ("prepare", g.data, "--size", 3), "size 3; 8 to 4096"),
+    (lambda g, here: ("prepare", g.data, "--size", 3), "size 3; allowed: 8 to 4096"),
     (lambda g, here: ("prepare", g.data, "--workers", 0), "workers 0; allowed"),
     (lambda g, here: ("prepare", g.data, "--workers", -2), "workers -2; allowed"),
     (lambda g, here: ("prepare", g.data, "--on-error", "x"), "on_error 'x'"),

@@ -176,7 +176,7 @@ def test_no_such_link_names_the_way_out(server, tmp_path):
 def test_a_cut_off_archive_from_elsewhere_is_completed(server, tmp_path):
     server.files["images_001.tar.gz"] = ONE
     (tmp_path/"images_001.tar.gz").write_bytes(ONE[:len(ONE)//2])
-    download(tmp_path, "1", server.url, progress=False, small=False, **QUICK)
+    download(tmp_path, "1", server.url, progress=False, small_files=False, **QUICK)
     assert (tmp_path/"images_001.tar.gz").read_bytes() == ONE
     assert any(r and r != "bytes=0-" for _, r, _ in server.requests)
 
@@ -187,7 +187,7 @@ def test_several_at_once_with_faults_then_prepared_and_verified(server, tmp_path
         name = f"images_{i:03d}.tar.gz"
         server.files[name] = archive(i, 30)
         server.faults[name] = [rng.choice(["drop", "500", "503", "too long", "redirect", "truncated"]) for _ in range(3)]
-    download(tmp_path/"nih", "1-6", server.url, progress=False, small=False, **QUICK)
+    download(tmp_path/"nih", "1-6", server.url, progress=False, small_files=False, **QUICK)
     for name, data in server.files.items(): assert (tmp_path/"nih"/name).read_bytes() == data
     cache = prepare_release(tmp_path/"nih", 32, progress=False)
     assert len(cache) == 180 and not len(verify(tmp_path/"nih", cache.path, progress=False))
@@ -198,7 +198,7 @@ def test_no_room_is_said_before_the_start(server, tmp_path, monkeypatch):
     server.files["images_001.tar.gz"] = ONE
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 10))
     with pytest.raises(BadInput, match="GB free; free disk space"):
-        download(tmp_path, "1", server.url, progress=False, small=False, **QUICK)
+        download(tmp_path, "1", server.url, progress=False, small_files=False, **QUICK)
     assert not (tmp_path/"images_001.tar.gz").exists()
 
 
@@ -283,7 +283,7 @@ def test_a_full_disk_in_prepare_loses_nothing(folder, tmp_path):
 
 DOWNLOAD = """
     from chexnet_nb.data.nih import download
-    download(sys.argv[1], "1-4", sys.argv[2], progress=False, small=False, jobs=2, pause=.01, timeout=2)
+    download(sys.argv[1], "1-4", sys.argv[2], progress=False, small_files=False, jobs=2, pause=.01, timeout=2)
 """
 
 
@@ -318,7 +318,7 @@ def test_a_full_disk_in_download_keeps_the_part(server, tmp_path):
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 2 and "what was finished is kept" in said and "Traceback" not in said
     assert not list((tmp_path/"nih").glob("*.gz")) and list((tmp_path/"nih").glob("*.part"))
-    download(tmp_path/"nih", "1-4", server.url, progress=False, small=False, **QUICK)
+    download(tmp_path/"nih", "1-4", server.url, progress=False, small_files=False, **QUICK)
     assert (tmp_path/"nih"/"images_004.tar.gz").read_bytes() == ONE
 
 

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from ..core.errors import BadInput, summarise
 from ..data.cache import Cache
 from ..data.labels import FINDINGS, label_matrix
-from ..data.splits import FOLDS, images_by_subset
+from ..data.splits import SUBSETS, images_by_subset
 
 # %% ../../nbs/05_audit/05_baseline.ipynb #01bccd4b
 def global_statistics(
@@ -79,7 +79,7 @@ def trivial_baseline(
 ) -> pd.DataFrame: # Predictions: Image Index, then a column a finding
     "What logistic regression on trivial features predicts for a fold; raises `BadInput` for a fold or images not there."
     names, findings = images_by_subset(split), list(findings)
-    if fold not in FOLDS: raise BadInput(f"unknown fold {fold!r}; valid: {', '.join(FOLDS)}")
+    if fold not in SUBSETS: raise BadInput(f"unknown fold {fold!r}; valid: {', '.join(SUBSETS)}")
     if absent := sorted({*names["train"], *names[fold]} - set(table["Image Index"])):
         raise BadInput(f"{len(absent):,} images of the split have no labels: {summarise(absent)}; pass the table that holds them")
     labels = label_matrix(table.set_index("Image Index").loc[names["train"]], findings)

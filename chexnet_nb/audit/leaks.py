@@ -22,11 +22,11 @@ from ..core.errors import BadInput, summarise
 from ..core.files import fingerprint, read_json, resource_path
 from ..data.cache import Cache
 from ..data.labels import FINDINGS, NO_FINDING, finding_name
-from ..data.splits import COMMUNITY, FOLDS, read_list
+from ..data.splits import COMMUNITY, SUBSETS, read_list
 
 # %% ../../nbs/05_audit/04_leaks.ipynb #855144ed
 def pack_folds(
-    folds: np.ndarray, # Position in `FOLDS` of each patient, in the order of their numbers, from 1
+    folds: np.ndarray, # Position in `SUBSETS` of each patient, in the order of their numbers, from 1
 ) -> str:
     "The fold of every patient as a short text."
     return base64.b64encode(zlib.compress(np.asarray(folds, np.uint8).tobytes(), 9)).decode()
@@ -46,7 +46,7 @@ def known_folds(
     patient = pd.to_numeric(names.str.extract(r"^(\d{8})_\d{3}\.png$", expand=False)).to_numpy(float)
     folds = unpack_folds(about["community"]["folds"])
     with np.errstate(invalid="ignore"): inside = (patient >= 1) & (patient <= len(folds))
-    text = np.array(FOLDS, dtype=object)[folds[np.where(inside, patient, 1).astype(int)-1]]
+    text = np.array(SUBSETS, dtype=object)[folds[np.where(inside, patient, 1).astype(int)-1]]
     return pd.Series(np.where(inside, text, None), names)
 
 # %% ../../nbs/05_audit/04_leaks.ipynb #a44a0bcf
@@ -61,7 +61,7 @@ OFFICIAL = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
 def _community(images):
     "Counts, sentence and warning about the community split."
     folds = known_folds(images)
-    counts = {f: int((folds == f).sum()) for f in FOLDS if (folds == f).any()}
+    counts = {f: int((folds == f).sum()) for f in SUBSETS if (folds == f).any()}
     if not counts: return {}, "", ""
     unknown, seen = int(folds.isna().sum()), sum(counts[f] for f in counts if f != "test")
     if len(counts) == 1 and not unknown:
@@ -151,7 +151,7 @@ def near_pairs(
 # %% ../../nbs/05_audit/04_leaks.ipynb #f0b6ace6
 def _pixel_rows(split, cache):
     "Pairs of near-identical images across folds: first, second, folds, bits, identical."
-    names = {f: split["Image Index"][split["split"] == f].to_numpy(object) for f in FOLDS}
+    names = {f: split["Image Index"][split["split"] == f].to_numpy(object) for f in SUBSETS}
     hashes, rows = {f: cache_hashes(cache, n) for f, n in names.items()}, []
     for a, b in (("train", "val"), ("train", "test"), ("val", "test")):
         for i, j, bits in near_pairs(hashes[a], hashes[b]):

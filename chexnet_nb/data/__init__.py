@@ -9,12 +9,12 @@ __all__ = []
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
-    "labels": ["FINDINGS", "read_labels", "read_boxes"],
+    "labels": ["FINDINGS", "label_matrix", "read_boxes", "read_labels", "read_truth"],
     "source": ["Source", "read_source", "write_source"],
-    "splits": ["make_split", "subset_images"],
-    "images": ["read_radiograph", "find_images"],
+    "splits": ["make_split", "read_split", "subset_images", "write_split"],
+    "images": ["find_images", "read_radiograph", "resize"],
     "cache": ["Cache", "prepare"],
     "nih": ["download", "prepare_release", "verify"],
     "medmnist": ["write_pneumoniamnist"],
-    "dataset": ["PreparedData", "prepare_data"],
+    "dataset": ["ChestData", "PreparedData", "prepare_data", "shuffle_labels", "subset_counts"],
 })

@@ -41,7 +41,7 @@ from ..core.files import atomic_path, fingerprint, folder_lock, wrap_os_errors
 from ..core.parallel import memory_kept
 from ..data.cache import Cache
 from ..data.dataset import ChestData, PreparedData
-from ..data.splits import FOLDS, split_summary
+from ..data.splits import SUBSETS, split_summary
 from ..metrics.thresholds import fit_thresholds
 from ..models.base import Network, best_device
 from ..models.chexnet import new_model
@@ -372,11 +372,11 @@ def run_record(
     nodes: int=1, # Machines
 ) -> dict: # In JSON's types
     "What a run is, as run.json says it."
-    labels = (f"{n} {y.tolist()}" for fold in FOLDS for n, y in zip(data.names[fold], data.labels[fold]))
+    labels = (f"{n} {y.tolist()}" for fold in SUBSETS for n, y in zip(data.names[fold], data.labels[fold]))
     split = json.loads(json.dumps(split_summary(study.split)))
     return dict(task=recipe.task, recipe=asdict(recipe), split=split, labels=study.labels, shuffled_labels=study.shuffled,
                 data_fingerprint=study.cache.fingerprint, label_fingerprint=fingerprint(labels),
-                image_fingerprint=study.cache.content(study.split["Image Index"]), opened=study.opened, nodes=nodes,
+                image_fingerprint=study.cache.content_hash(study.split["Image Index"]), opened=study.opened, nodes=nodes,
                 conditions=runtime_info(recipe, devices*nodes), versions=versions())
 
 # %% ../../nbs/08_training/05_fit.ipynb #a250b719
@@ -392,7 +392,7 @@ def _finish(run, model, data, epoch, progress) -> None:
     "The end of a run: the devices predict their shares, and the first one writes, with thresholds fitted on validation."
     tables = {fold: _predict_together(model, data.cache, data.names[fold], run.tta, progress) for fold in ("val", "test")}
     if not is_main_process(): return
-    now = Cache(data.cache.path).content(run.split["Image Index"])
+    now = Cache(data.cache.path).content_hash(run.split["Image Index"])
     if now != run.about.get("image_fingerprint", now):
         raise BadInput(f"the images in {data.cache.path} have changed while {run.folder} was trained on them; train into "
                        "another folder")

@@ -36,7 +36,8 @@ def study_again(
     folder = Path(data) if data else earlier.data
     if folder is None: raise BadInput(f"the data of {earlier.folder} are not where they were; name their folder before --from")
     place = earlier.cache.path if earlier.cache and not data else None
-    cache = prepare_release(folder, about["recipe"]["size"], place, on_error=opened.get("on_bad", "stop"), progress=progress)
+    on_error = opened.get("on_error", opened.get("on_bad", "stop")) # Its earlier name
+    cache = prepare_release(folder, about["recipe"]["size"], place, on_error=on_error, progress=progress)
     table, source, split = read_labels(opened.get("labels") or folder), read_source(folder), earlier.split
     here = table[table["Image Index"].isin(cache.names)].reset_index(drop=True)
     study = PreparedData(folder, cache, here, split, source, labels_used(table, NIH if opened.get("labels") else source), opened=opened)
