@@ -79,7 +79,7 @@ def trivial_baseline(
     names, findings = images_by_subset(split), list(findings)
     if subset not in FOLDS: raise BadInput(f"unknown subset {subset!r}; valid: {', '.join(FOLDS)}")
     if missing := sorted({*names["train"], *names[subset]} - set(table["Image Index"])):
-        raise BadInput(f"{len(missing):,} images of the split have no labels: {summarise(missing)}; pass the table that holds them")
+        raise BadInput(f"{len(missing):,} images of the split have no labels: {summarise(missing)}; pass the table that has them")
     labels = label_matrix(table.set_index("Image Index").loc[names["train"]], findings)
     train, images = (_features(cache, names[f], kind) for f in ("train", subset))
     probabilities = {f: _fit_predict(train, labels[:, i], images) for i, f in enumerate(findings)}

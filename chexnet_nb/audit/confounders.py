@@ -105,6 +105,7 @@ def metadata_scores(
     "Cross-fitted scores from metadata alone."
     return pd.DataFrame(cross_fitted(design(known), labels, patient_folds(groups, folds, seed)), columns=list(findings))
 
+# %% ../../nbs/05_audit/02_confounders.ipynb #7e4646d1
 def metadata_table(
     labels: np.ndarray, # 0/1, shape (images, findings)
     known: pd.DataFrame, # As `audit.strata.metadata` gives it
@@ -138,7 +139,7 @@ def vs_metadata(
     groups: np.ndarray, # Patient of each image
     *,
     seed: int=0, # Seed of the folds
-) -> pd.DataFrame: # finding, images, positives; floor (metadata), network, both, above (the metadata), added (to the network), with ends
+) -> pd.DataFrame: # finding, images, positives; floor (metadata), network, both, above (network − floor), added (both − network)
     "The network compared with the metadata model and with the two together, on the same patients; last row `mean`."
     findings, fold = list(predictions.columns.drop("Image Index")), patient_folds(groups, seed=seed)
     k, one = len(findings), np.ones(len(labels))
@@ -175,6 +176,11 @@ def _commoner(y, stratum):
     share = pd.Series(y).groupby(stratum).transform("mean").to_numpy()
     return share > y.mean()+1e-12
 
+def _within_statistics(y, scores, stratum):
+    "Of one finding and variable: AUROC over all images, within strata, and how the score follows the strata within labels."
+    return [auroc(y, scores), stratified_auroc(y, scores, stratum), stratified_auroc(_commoner(y, stratum), scores, y)]
+
+# %% ../../nbs/05_audit/02_confounders.ipynb #208929e1
 def within_table(
     labels: np.ndarray, # 0/1, shape (images, findings)
     predictions: pd.DataFrame, # Image Index, then one column per finding
@@ -186,20 +192,15 @@ def within_table(
 ) -> pd.DataFrame: # One row per variable, finding and stratum; `all` and `within` first; `within` has drop, follows, p and named
     "AUROC over all images, within strata, and in each stratum; and which scores follow which variable."
     findings, groups = list(predictions.columns.drop("Image Index")), np.asarray(groups)
-    strata = {v: bands.to_numpy() for v, bands in bin_metadata(known).items()}
-    scores, pairs = predictions[findings].to_numpy(), [(v, i) for v in strata for i in range(len(findings))]
-    whole = [auroc(labels[:, i], scores[:, i]) for i in range(len(findings))]
-    inner = [stratified_auroc(labels[:, i], scores[:, i], strata[v]) for v, i in pairs]
-    follow = [stratified_auroc(_commoner(labels[:, i], strata[v]), scores[:, i], labels[:, i]) for v, i in pairs]
+    scores, strata = predictions[findings].to_numpy(), {v: bands.to_numpy() for v, bands in bin_metadata(known).items()}
+    keys = [(v, i) for v in strata for i in range(len(findings))]
+    statistics = [_within_statistics(labels[:, i], scores[:, i], strata[v]) for v, i in keys]
     shares = [_stratum_shares(labels, stratum) for stratum in strata.values()]
-    of_whole, of_inner, of_follow, *of_shares = Bootstrap(len(labels), groups, n_boot, seed).run_groups(
-        [whole, inner, follow, *shares])
-    label_p = {v: _label_p(labels, strata[v], *rest, groups) for v, *rest in zip(strata, shares, of_shares)}
+    samples = Bootstrap(len(labels), groups, n_boot, seed).run_groups([*statistics, *shares])
+    label_p = {v: _label_p(labels, strata[v], *rest, groups) for v, *rest in zip(strata, shares, samples[len(keys):])}
     parts = []
-    for k, (v, i) in enumerate(pairs):
-        values = [point_estimate(s)[0] for s in (whole[i], inner[k], follow[k])]
-        samples = np.stack([of_whole[i][0], of_inner[k][0], of_follow[k][0]])
-        rows = _strata_rows(labels[:, i], scores[:, i], strata[v], values, samples, groups)
+    for (v, i), three, sample in zip(keys, statistics, samples):
+        rows = _strata_rows(labels[:, i], scores[:, i], strata[v], three, sample, groups)
         rows.loc[1, "p"] = max(rows.p[1], label_p[v][i])
         parts.append(rows.assign(variable=v, finding=findings[i]))
     table = pd.concat(parts, ignore_index=True)
@@ -225,8 +226,9 @@ def _label_p(labels, stratum, statistics, samples, groups):
     return np.array([np.nanmin(q) if not np.isnan(q).all() else np.nan for q in adjusted])
 
 # %% ../../nbs/05_audit/02_confounders.ipynb #1ab972c3
-def _strata_rows(y, scores, stratum, values, samples, groups):
-    "Rows of `within_table` for one variable and finding; values and samples are of all, within, follows."
+def _strata_rows(y, scores, stratum, statistics, samples, groups):
+    "Rows of `within_table` for one variable and finding, from `_within_statistics` and their samples."
+    values, samples = [point_estimate(s)[0] for s in statistics], np.stack([s[0] for s in samples])
     names, commoner = np.unique(stratum.astype(str)), _commoner(y, stratum)
     masks = [np.ones(len(y), bool)]*2 + [stratum == n for n in names]
     areas = [auroc_delong(y, scores, groups, m) for m in masks]

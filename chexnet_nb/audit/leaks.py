@@ -185,12 +185,14 @@ def check_leaks(
     patients = shared_patients(split)
     pixels = pd.DataFrame(columns=_PIXEL_COLUMNS) if cache is None else _pixel_pairs(split, cache)
     same = pixels.identical.astype(bool)
-    rows = [("patients in two subsets", len(patients), f"such as {summarise(patients['Patient ID'])}" if len(patients) else "none"),
+    such = f"such as {summarise(patients['Patient ID'])}" if len(patients) else "none"
+    rows = [("patients in two subsets", len(patients), such),
             ("identical pixels across subsets", int(same.sum()), _pairs_text(pixels[same], cache)),
             ("nearly identical pixels across subsets", int((~same).sum()), _pairs_text(pixels[~same], cache)),
             ("training images with boxes", *_boxed(split, boxes))]
     return LeakChecks(pd.DataFrame(rows, columns=["check", "found", "details"]), patients, pixels)
 
+# %% ../../nbs/05_audit/04_leaks.ipynb #46b4f4e8
 def _pairs_text(pairs, cache):
     "The first pairs in words."
     if cache is None: return "not checked: no prepared cache given"
@@ -239,6 +241,7 @@ def label_versions(
     counts = {name: int(mask.sum()) for name, mask in counts.items()}
     return pd.DataFrame({"agrees with": list(counts), "images": list(counts.values())}), _version_note(counts, names)
 
+# %% ../../nbs/05_audit/04_leaks.ipynb #955cb04b
 def _version_note(counts, names):
     "Which version a table has, in a sentence."
     only_first, only_second = (counts[f"{name} only"] for name in names)

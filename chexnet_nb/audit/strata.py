@@ -50,6 +50,7 @@ def _banded(values, edges):
     if edges[0] == 1: names[0] = "0"
     return np.array(names, dtype=object)[np.searchsorted(edges, values, side="right")]
 
+# %% ../../nbs/05_audit/01_strata.ipynb #847bab22
 def bin_metadata(
     known: pd.DataFrame, # As `metadata` gives it
 ) -> pd.DataFrame: # The same columns as text

@@ -43,8 +43,8 @@ def _check_groups(name, sizes):
     "Raise `BadInput` unless two groups have two images or more."
     if (sizes > 1).sum() >= 2: return
     counts = ", ".join(f"{band} {n:,}" for band, n in sizes.items())
-    raise BadInput(f"{name} has only one usable group: images are {counts}; two groups need two images or more each: leave {name} "
-                   "out, or give more images")
+    raise BadInput(f"{name} has only one usable group: images are {counts}; two groups need two images or more each: leave "
+                   f"{name} out, or give more images")
 
 # %% ../../nbs/05_audit/03_subgroups.ipynb #19e3723d
 MEASURES = ("auroc", "sensitivity", "specificity", "calibration")
@@ -104,11 +104,9 @@ def subgroup_table(
     values = [np.concatenate([point_estimate(s) for s in each]) for each in shares]
     parts, seen = [], set()
     for k, ((by, cell), inside) in enumerate(masks.items()):
-        patients = np.minimum(*(_supporting_patients(y, side, groups) for side in (inside, ~inside)))
-        both = slice(2*k, 2*k+2)
-        numbers = np.vstack([_auroc_rows(y, p, inside, groups),
-                             _share_rows(values[both], samples[both], patients[len(findings):])])
-        rows = _cell_rows(findings, y, inside, numbers, patients, tested=(~inside).tobytes() not in seen)
+        patients, both = np.minimum(*(_supporting_patients(y, m, groups) for m in (inside, ~inside))), slice(2*k, 2*k+2)
+        numbers = [_auroc_rows(y, p, inside, groups), _share_rows(values[both], samples[both], patients[len(findings):])]
+        rows = _cell_rows(findings, y, inside, np.vstack(numbers), patients, tested=(~inside).tobytes() not in seen)
         parts.append(rows.assign(by=by, cell=cell, patients=_count_patients(inside, groups)))
         seen.add(inside.tobytes())
     table = pd.concat(parts, ignore_index=True)

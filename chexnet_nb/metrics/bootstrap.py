@@ -49,12 +49,10 @@ def ratio(
 def f1(
     labels: np.ndarray, # 0/1, shape (images,) or (images, outputs)
     calls: np.ndarray, # 0/1, the same shape
-    judged: np.ndarray|None=None, # 0/1, images that count; None for all
 ) -> Statistic: # NaN where neither has a positive
     "F1 = 2 TP / (2 TP + FP + FN); symmetric in its two arguments."
     labels, calls = np.asarray(labels, float), np.asarray(calls, float)
-    judged = 1 if judged is None else np.asarray(judged, float)
-    return ratio(2*labels*calls*judged, (labels+calls)*judged)
+    return ratio(2*labels*calls, labels+calls)
 
 def sensitivity(
     labels: np.ndarray, # 0/1, shape (images,) or (images, outputs)
@@ -70,6 +68,7 @@ def specificity(
     "Share of the negatives that are not called positive."
     return sensitivity(1-np.asarray(labels, float), 1-np.asarray(calls, float))
 
+# %% ../../nbs/03_metrics/04_bootstrap.ipynb #85f39321
 def ppv(
     labels: np.ndarray, # 0/1, shape (images,) or (images, outputs)
     calls: np.ndarray, # 0/1, the same shape

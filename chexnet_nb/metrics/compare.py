@@ -46,7 +46,7 @@ def _unique_endings(files):
 def average_table(
     tables: Mapping[str, pd.DataFrame], # Name -> predictions of the same images and findings, in the same order
 ) -> pd.DataFrame: # Predictions
-    "The mean of the log odds, as probabilities; raises `BadInput` for fewer than two tables, or different images or findings."
+    "The mean of the log odds, as probabilities; raises `BadInput` as `same_images`."
     first, *others = same_images(tables).values()
     values = np.stack([t.drop(columns="Image Index").to_numpy() for t in (first, *others)]).clip(1e-9, 1-1e-9)
     mean = np.log(values/(1-values)).mean(0)
@@ -62,7 +62,7 @@ def same_images(
     (name, first), *others = tables.items()
     for other, t in others:
         if list(t.columns) != list(first.columns) or not np.array_equal(t["Image Index"], first["Image Index"]):
-            raise BadInput(f"{name} and {other} differ in images or findings; restrict both to what they share, in the same order")
+            raise BadInput(f"{name} and {other} differ in images or findings; restrict both to what they share, in one order")
     return tables
 
 # %% ../../nbs/03_metrics/07_compare.ipynb #219ce08a
@@ -84,6 +84,7 @@ def _model_rows(name, aurocs, findings, kept):
     ends = (np.mean([a.value for a in mean]), *auroc_ci(*mean)) if mean else (np.nan,)*3
     return [*rows, (name, "mean", None, *ends)]
 
+# %% ../../nbs/03_metrics/07_compare.ipynb #c02eacf7
 def _pair_rows(names, first, second, findings, kept):
     "One row per finding kept of the difference of two models, and that of the means."
     rows = []
@@ -120,7 +121,8 @@ def _adjust(pairs):
 
 # %% ../../nbs/03_metrics/07_compare.ipynb #4d6a36f2
 INTERVAL_NOTE = ("The intervals cover other patients of the same kind. They do not cover another training run: two seeds of one "
-                 "recipe can differ by more than their interval allows. A difference of networks is not yet a difference of recipes.")
+                 "recipe can differ by more than their interval allows. A difference of networks is not yet a difference of "
+                 "recipes.")
 
 def _spread(estimates, kept):
     "Mean over seeds, its two standard deviations, and the interval of one more run, of the mean over the findings kept."
@@ -132,6 +134,7 @@ def _spread(estimates, kept):
                       stats.t.isf(.025, len(influences[0])-1)*sd_patients)
     return mean, sd_training, sd_patients, max(0., mean-margin), min(1., mean+margin)
 
+# %% ../../nbs/03_metrics/07_compare.ipynb #62c1f706
 def spread_table(
     labels: np.ndarray, # 0/1, shape (images, findings)
     tables: Mapping[str, pd.DataFrame], # Seed -> predictions of one recipe, of those images and findings
@@ -158,6 +161,7 @@ class Effect(NamedTuple):
     patients: float=np.nan # Standard error by patients
     findings: int=0 # How many the mean is over
 
+# %% ../../nbs/03_metrics/07_compare.ipynb #d6fc5d93
 def recipe_effect(
     labels: pd.DataFrame, # 0/1, one row per image, one column per finding
     first: Sequence[pd.DataFrame], # Predictions of those images, one table per seed
@@ -179,6 +183,7 @@ def recipe_effect(
     degrees = pooled_variance(*(a for a, _ in pairs[0])).degrees-PRIOR_PATIENTS
     return _effect(differences, influence@influence, degrees, len(kept))
 
+# %% ../../nbs/03_metrics/07_compare.ipynb #d89d83af
 def _effect(differences, by_patients, degrees, findings):
     "The effect from the differences of all seeds and their variance by patients."
     value, by_seeds = differences.mean(), differences.var(ddof=1)/len(differences)

@@ -45,7 +45,7 @@ def check_predictions(
 ) -> pd.DataFrame: # Column `Image Index`, then the findings, as float64; `.attrs` has `notes` and `trained_on`
     "The table with standard column names; raises `BadInput` for a missing finding, a duplicate image or a value outside [0, 1]."
     if "Image Index" not in table:
-        raise BadInput(f"{source}: no column 'Image Index'; found {summarise(table.columns, 20)}; the first column names the image")
+        raise BadInput(f"{source}: no column 'Image Index'; found {summarise(table.columns, 20)}; it names the image of each row")
     columns, ignored = _finding_columns(table.columns.drop("Image Index"), findings or FINDINGS, source)
     if table.empty: raise BadInput(f"{source}: no rows below the header; write one row per image")
     if missing := [f for f in findings or () if f not in columns]:
@@ -87,6 +87,7 @@ def _probabilities(column, images, source):
                        f"probability in [0, 1] ({len(bad)} such values); map scores to probabilities first")
     return values
 
+# %% ../../nbs/03_metrics/01_predictions.ipynb #a3277c77
 def _trained_on(table):
     "What the network was trained on, if the table says so."
     if TRAINED_ON not in table: return table.attrs.get("trained_on", "")
@@ -112,6 +113,7 @@ def check_new_file(
     if Path(path).exists(): raise BadInput(f"{path} exists; predictions are never overwritten: name another file")
     check_writable(path)
 
+# %% ../../nbs/03_metrics/01_predictions.ipynb #73d094aa
 def write_predictions(
     table: pd.DataFrame, # Predictions
     path: str|Path, # CSV file, replaced in one step
@@ -183,6 +185,7 @@ def _keep_listed(table, images, source):
     if n := len(table)-len(kept): notes.append(f"{n:,} images with predictions are not on the list and are left out.")
     return kept, notes
 
+# %% ../../nbs/03_metrics/01_predictions.ipynb #dd1db77c
 def _synthetic_images(labels):
     "What is synthetic about the data folder that the labels belong to, in words."
     folder = labels and (Path(labels) if Path(labels).is_dir() else Path(labels).parent)
@@ -213,6 +216,7 @@ def join_truth(
     return ScoredSet(table[["Image Index", *findings]], truth[findings].to_numpy(np.uint8), patients,
                      [note for note in notes if note], files, trained_note(table))
 
+# %% ../../nbs/03_metrics/01_predictions.ipynb #1948c3aa
 def trained_note(
     table: pd.DataFrame, # As `read_predictions` gives it
 ) -> str: # "a network trained on synthetic images", or ""

@@ -60,8 +60,7 @@ def _with_mean(counts, columns, rows, mean, few, min_patients):
     table = pd.concat([counts, pd.DataFrame([{"finding": "mean", "images": counts.images.max()}])], ignore_index=True)
     table[columns] = np.vstack([rows, mean])
     findings = list(counts.finding)
-    reasons = {f: why for f, why in few.items() if why.startswith("no ")}
-    table.attrs.update(few=few, reasons=reasons, in_mean=[f for f in findings if f not in few],
+    table.attrs.update(few=few, in_mean=[f for f in findings if f not in few],
                        notes=_few_notes(few, findings, min_patients), left_out={})
     return table
 
@@ -198,9 +197,9 @@ def unpaired_table(
     "AUROCs on different images, their difference, its 95% interval and p; raises `BadInput` for images that both tables have."
     (y, findings), (z, others) = (check_aligned(a, b) for a, b in zip(labels, tables))
     if findings != others:
-        raise BadInput(f"findings differ: {summarise(findings, 14)} and {summarise(others, 14)}; restrict both to what they share")
+        raise BadInput(f"findings differ: {summarise(findings, 14)} and {summarise(others, 14)}; keep those that both have")
     if both := set(tables[0]["Image Index"]) & set(tables[1]["Image Index"]):
-        raise BadInput(f"{len(both):,} images are in both tables ({summarise(sorted(both), 2)}); compare the two on what they share")
+        raise BadInput(f"{len(both):,} images are in both tables ({summarise(sorted(both), 2)}); compare the tables on these")
     truth, scores = np.vstack([y, z]), pd.concat(tables, ignore_index=True)
     patients = None if groups is None else np.concatenate([np.asarray(g, str) for g in groups])
     in_first = np.arange(len(truth)) < len(y)

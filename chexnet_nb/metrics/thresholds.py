@@ -58,6 +58,7 @@ def patient_folds(
         raise BadInput(f"{patients} patients cannot be split into {folds} folds; give images of at least {folds} patients")
     return (np.random.default_rng(seed).permutation(patients) % folds)[patient]
 
+# %% ../../nbs/03_metrics/02_thresholds.ipynb #419e0aad
 def cross_fit(
     labels: np.ndarray, # 0/1, shape (images, findings)
     predictions: pd.DataFrame, # Predictions of the same images
@@ -93,6 +94,7 @@ def fit_scored_thresholds(
     return thresholds, [f"Thresholds of highest {criterion} by 5-fold cross-fitting: each image is called by the threshold that "
                         "other patients' images gave (the median is shown)."]
 
+# %% ../../nbs/03_metrics/02_thresholds.ipynb #9222e640
 def _fit_on_validation(scored, validation, criterion):
     "Thresholds from a validation table, and notes."
     if both := set(validation.predictions["Image Index"]) & set(scored.predictions["Image Index"]):
@@ -124,6 +126,7 @@ def read_thresholds(
         raise BadInput(f"no threshold for {summarise(missing, 14)}; give one per finding, or none to have them fitted")
     return {f: found[f] for f in findings}
 
+# %% ../../nbs/03_metrics/02_thresholds.ipynb #0bc142ef
 def _read_threshold_file(path):
     "Finding -> threshold from a CSV."
     table = read_table(path, "thresholds are a number, or a CSV with the columns finding and threshold")
