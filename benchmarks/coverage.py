@@ -5,7 +5,7 @@
 Writes coverage.csv beside this file, a row an interval and case. Everything is simulated; a coverage of 0.95 from 500 trials has
 a standard error of 0.01; readers have 2,000. The true value of a mean F1, a kappa, and a difference with a fitted threshold is
 the mean of the estimates over the trials. `mark` says what a row is: within 0.93 and 0.97, conservative, too narrow, or not
-shown (below the floor).
+shown (fewer than ten patients).
 """
 import argparse
 import os
@@ -73,7 +73,8 @@ def auroc_trial(rng, positives, true, clustered, spread=1.):
     precision = population_precision(apart, positives / IMAGES, spread)
     found["average precision", "percentile"] = holds(ends[2], precision)
     degrees = np.array([max(areas[0].patients[0] - 1., np.nan if positives < 2 else 1.)])
-    found["average precision", "logit t"] = holds(logit_interval(point_estimate(metrics[-1]), samples[-1:], degrees)[0], precision)
+    ends = logit_interval(point_estimate(metrics[-1]), samples[-1:], degrees)
+    found["average precision", "logit t"] = holds(ends[0], precision)
     return found | difference_trial(rng, positives, true, clustered, spread)
 
 
