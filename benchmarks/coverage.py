@@ -5,7 +5,7 @@
 Writes coverage.csv beside this file, a row an interval and case. Everything is simulated; a coverage of 0.95 from 500 trials has
 a standard error of 0.01; readers have 2,000. The true value of a mean F1, a kappa, and a difference with a fitted threshold is
 the mean of the estimates over the trials. `mark` says what a row is: within 0.93 and 0.97, conservative, too narrow, or not
-shown (below the floor).
+shown (fewer than ten patients).
 """
 import argparse
 import os
@@ -22,7 +22,7 @@ from scipy import special, stats
 from chexnet_nb.readers.kappa import fleiss_kappa
 from chexnet_nb.metrics.calibration import recalibration, reliability
 from chexnet_nb.metrics.intervals import (
-    MIN_PATIENTS, auroc_delong, area_interval, f1_interval, paired_difference, proportion_ci,
+    MIN_PATIENTS, auroc_delong, auroc_ci, f1_ci, paired_difference, proportion_ci,
     unpaired_difference)
 from chexnet_nb.metrics.bootstrap import (
     Bootstrap, auroc, average_precision, expanded_interval, interval, logit_interval,
@@ -64,8 +64,8 @@ def auroc_trial(rng, positives, true, clustered, spread=1.):
     labels, noise, who = study(rng, positives, clustered, FINDINGS, spread)
     scores, groups = noise + apart * labels, who if clustered else None
     areas = [auroc_delong(y, s, groups) for y, s in zip(labels.T, scores.T)]
-    found = {("AUROC", "delong"): holds(area_interval(areas[0]), true),
-             ("mean of 6 AUROCs", "delong"): holds(area_interval(*areas), true)}
+    found = {("AUROC", "delong"): holds(auroc_ci(areas[0]), true),
+             ("mean of 6 AUROCs", "delong"): holds(auroc_ci(*areas), true)}
     metrics = [auroc(y, s) for y, s in zip(labels.T, scores.T)] + [average_precision(labels[:, 0], scores[:, 0])]
     samples = np.vstack(Bootstrap(IMAGES, groups, SAMPLES, int(rng.integers(2**31)), threads=1).run(metrics))
     ends = interval(np.vstack([samples[0], samples[:FINDINGS].mean(0), samples[-1]]))[["low", "high"]].to_numpy()
@@ -73,7 +73,8 @@ def auroc_trial(rng, positives, true, clustered, spread=1.):
     precision = population_precision(apart, positives / IMAGES, spread)
     found["average precision", "percentile"] = holds(ends[2], precision)
     degrees = np.array([max(areas[0].patients[0] - 1., np.nan if positives < 2 else 1.)])
-    found["average precision", "logit t"] = holds(logit_interval(point_estimate(metrics[-1]), samples[-1:], degrees)[0], precision)
+    ends = logit_interval(point_estimate(metrics[-1]), samples[-1:], degrees)
+    found["average precision", "logit t"] = holds(ends[0], precision)
     return found | difference_trial(rng, positives, true, clustered, spread)
 
 
@@ -112,7 +113,7 @@ def share_trial(rng, positives, true, clustered):
     samples = Bootstrap(IMAGES, groups, SAMPLES, int(rng.integers(2**31)), threads=1).run([sensitivity(y, calls)])[0]
     ends = interval(samples)[["low", "high"]].to_numpy()[0]
     return {("sensitivity", "exact"): holds(proportion_ci(calls, y, groups), true),
-            ("F1", "exact"): holds(f1_interval(y, calls, groups), f1),
+            ("F1", "exact"): holds(f1_ci(y, calls, groups), f1),
             ("specificity", "exact"): holds(proportion_ci(~calls, ~y, groups), 1 - false),
             ("share of boxes hit", "percentile"): holds(ends, true)}
 

@@ -20,7 +20,7 @@ from ..core.errors import BadInput, summarise
 from ..data.labels import FINDINGS, bundled_table
 from ..metrics.bootstrap import Bootstrap, interval, point_estimate
 from ..metrics.intervals import (
-    AurocEstimate, area_interval, auroc_delong, paired_difference, proportion_ci, too_few_patients)
+    AurocEstimate, auroc_ci, auroc_delong, paired_difference, proportion_ci, too_few_patients)
 from .f1 import majority
 from .kappa import cohen_kappa
 from .panel import JUDGED, NOT_JUDGED, read_readers
@@ -228,7 +228,7 @@ def _area(truth: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> AurocEst
     "AUROC on the images where both are known."
     return auroc_delong(truth == 1, np.nan_to_num(scores), groups, ~np.isnan(truth) & ~np.isnan(scores))
 
-def _ends(found: AurocEstimate): return (np.nan, np.nan) if too_few_patients(found) else area_interval(found)
+def _ends(found: AurocEstimate): return (np.nan, np.nan) if too_few_patients(found) else auroc_ci(found)
 
 def against_experts(
     predictions: pd.DataFrame, # Image Index and NIH's findings, on the experts' images, in their order

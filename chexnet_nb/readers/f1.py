@@ -209,7 +209,7 @@ def rater_samples(
     def one(block):
         counts = boot.counts(block)[unit]
         return [score(counts, calls(i, block)) for i, score in enumerate(scores)]
-    return boot.each(one) if n_boot else [np.empty((3*(len(s)+2), 0)) for s in panel.calls.transpose(2, 0, 1)]
+    return boot.map_blocks(one) if n_boot else [np.empty((3*(len(s)+2), 0)) for s in panel.calls.transpose(2, 0, 1)]
 
 # %% ../../nbs/04_readers/02_f1.ipynb #98a7d5b3
 F1_METHODS = ("expanded", "percentile")

@@ -150,7 +150,7 @@ def compare_page_table(
 
 # %% ../../nbs/10_report/02_tables.ipynb #1854b460
 def entrants_page_table(
-    scores: pd.DataFrame, # As `metrics.compare.score_entrants` gives it
+    scores: pd.DataFrame, # As `metrics.compare.score_models` gives it
     *,
     digits: int=3, # After the point
 ) -> Html:
@@ -163,7 +163,7 @@ def entrants_page_table(
     return html_table(counts.join(cells.loc[findings, entrants].reset_index(drop=True)), strong=[-1])
 
 def pairs_page_table(
-    pairs: pd.DataFrame, # As `metrics.compare.score_entrants` gives it
+    pairs: pd.DataFrame, # As `metrics.compare.score_models` gives it
     finding: str="mean", # Whose differences
 ) -> Html:
     "Differences of every pair with interval, p and the p corrected for the number of pairs, for a page."

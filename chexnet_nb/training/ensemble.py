@@ -17,7 +17,7 @@ import pandas as pd
 from ..core.errors import BadInput, check_int, summarise
 from ..core.files import LOCK, atomic_path, check_writable
 from ..data.dataset import PreparedData
-from ..metrics.compare import average_table, score_entrants, spread_table
+from ..metrics.compare import average_table, score_models, spread_table
 from ..metrics.predictions import join_truth, write_predictions
 from ..models.recipe import Recipe
 from ..runs.inference import BATCH, predict_files
@@ -88,14 +88,14 @@ def write_ensemble(
     out: str|Path, # Folder of the runs
     runs: Sequence[Path], # As `train_ensemble` gives them
     labels: pd.DataFrame, # Label table that holds their images, such as a study's
-) -> tuple[pd.DataFrame, pd.DataFrame]: # As `metrics.compare.score_entrants`, the average among them, and `spread_table` give them
+) -> tuple[pd.DataFrame, pd.DataFrame]: # As `metrics.compare.score_models`, the average among them, and `spread_table` give them
     "Write what several runs say together, the average of their predictions and both spreads."
     averages = {fold: average_predictions(runs, fold) for fold in ("val", "test")}
     for fold, table in averages.items():
         write_predictions(table, Path(out)/f"predictions_{fold}.csv", trained_on=Run(runs[0]).trained_on)
     case = join_truth(averages["test"], labels)
     tables = {Path(r).name: Run(r).predictions("test") for r in runs}
-    scores = score_entrants(case.labels, tables | {"average": case.predictions}, case.patients)[0]
+    scores = score_models(case.labels, tables | {"average": case.predictions}, case.patients)[0]
     spread = spread_table(case.labels, tables, case.patients)
     for name, table in dict(scores=scores, spread=spread).items():
         with atomic_path(Path(out)/f"{name}.csv") as part: table.to_csv(part, index=False, float_format="%.9g")
