@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TASKS', 'PRECISIONS', 'LOSSES', 'POOLINGS', 'SCHEDULES', 'VIEWS', 'AVERAGES', 'ENGINES', 'NORMS', 'ARCHITECTURES',
            'FAMILIES', 'CHOICES', 'LIMITS', 'RECIPES', 'UNSPECIFIED', 'Architecture', 'find_architecture', 'Recipe',
-           'recipe_settings', 'new_recipe', 'departures']
+           'recipe_settings', 'new_recipe', 'parse_setting', 'departures']
 
 # %% ../../nbs/06_models/01_recipe.ipynb #ee361abb
 from dataclasses import dataclass, fields, replace
@@ -188,6 +188,17 @@ def new_recipe(
         raise BadInput(f"no ImageNet weights for {recipe.architecture}; use densenet121, or pretrained=False "
                        "(--no-pretrained) for a random start")
     return recipe
+
+# %% ../../nbs/06_models/01_recipe.ipynb #ff35f123
+def parse_setting(
+    name: str, # A setting, or a parameter of an experiment
+    value, # Typed, or text
+    kind: type, # bool, int, float or str
+): # The value in its type
+    "A value in the type of a setting; raises `BadInput` for another type or a value that is not allowed."
+    value = _typed(kind, value)
+    _check(name, kind, value)
+    return float(value) if kind is float else value
 
 # %% ../../nbs/06_models/01_recipe.ipynb #9c7c6877
 UNSPECIFIED = ("epochs", "stop_after", "precision", "deterministic", "compile", "seed") # The paper gives no value
