@@ -633,12 +633,12 @@ VALUES = [
     (EVALUATE("--n-boot", -5), "n_boot -5"), (EVALUATE("--seed", -1), "seed -1; allowed"),
     (EVALUATE("--labels", "none"), "none"), (RADIOLOGISTS("--thresholds", "none.csv"), "no such file: none.csv"),
     (RADIOLOGISTS("--seed", "1.5"), "invalid int value"), (RADIOLOGISTS("--findings", "Mass,Mass"), "asked for twice"),
-    (RUN("-p", "n_boot={a"), "n_boot takes a value like 10000, not '{a'"),
+    (RUN("-p", "n_boot={a"), "n_boot '{a'; allowed: a whole number"),
     (RUN("-p", "n_boot"), "-p n_boot: a parameter is given"), (RUN("-p", "n_boot=1000000000"), "n_boot 1000000000; allowed"),
-    (RUN("-p", "seed=-1"), "seed -1; allowed"), (RUN("-p", "seed=[1"), "seed takes a value"),
-    (RUN("-p", "cluster=maybe"), "cluster takes a value"), (RUN("-p", "nboot=3"), "unknown parameter nboot"),
+    (RUN("-p", "seed=-1"), "seed -1; allowed"), (RUN("-p", "seed=[1"), r"seed '\[1'; allowed: a whole number"),
+    (RUN("-p", "cluster=maybe"), "cluster 'maybe'; allowed: True or False"), (RUN("-p", "nboot=3"), "unknown parameter nboot"),
     (RUN("--preset", "x"), "unknown preset 'x'"), (RUN(name="x"), "unknown experiment 'x'"),
-    (RUN("-p", "lr=nan", name="chexnet14"), "lr nan; allowed"), (RUN("-p", "lr=.inf", name="chexnet14"), "lr inf"),
+    (RUN("-p", "lr=nan", name="chexnet14"), "lr nan; allowed"), (RUN("-p", "lr=inf", name="chexnet14"), "lr inf"),
     (RUN("-p", "epochs=0", name="chexnet14"), "epochs 0; allowed"),
     (RUN("-p", "control_epochs=-1", name="chexnet14"), "control_epochs -1"), (lambda g, here: ("no",), "unknown command 'no'")]
 
@@ -760,12 +760,12 @@ def _(g, here):
         refused(here, *command, says="SOURCE.json", may=("data/.cache",))
 
 
-@case("damaged files", "presets that are no YAML, a list, Latin-1; notebooks that are none")
+@case("damaged files", "presets that are not YAML, a list, Latin-1; notebooks that are not")
 def _(g, here):
     shutil.copytree(ROOT/"nbs/experiments", here/"mine")
     preset = here/"mine/presets/evaluate.demo.yaml"
-    for content, says in ((b"a: [", "is no YAML"), (b"- 1", "holds list"), ("größe: 1".encode("latin-1"), "is no YAML"),
-                          (b"x: 1", "unknown parameter x")):
+    for content, says in ((b"a: [", "is not valid YAML"), ("größe: 1".encode("latin-1"), "is not valid YAML"),
+                          (b"- 1", "holds list"), (b"x: 1", "unknown parameter x")):
         preset.write_bytes(content)
         refused(here, "run", "evaluate", "--folder", here/"mine", "--out", here/"out", says=says)
     for content in JUNK.values():

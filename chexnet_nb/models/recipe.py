@@ -6,7 +6,7 @@
 __all__ = ['TASKS', 'PRECISIONS', 'LOSSES', 'POOLINGS', 'SCHEDULES', 'TTA', 'PREDICT_TTA', 'ENGINES', 'BATCH_NORMS',
            'ARCHITECTURES', 'FAMILIES', 'CHOICES', 'LIMITS', 'RECIPES', 'EARLIER_SETTINGS', 'UNSPECIFIED',
            'Architecture', 'find_architecture', 'Recipe', 'recipe_settings', 'rename_settings', 'renamed_note',
-           'new_recipe', 'departures']
+           'new_recipe', 'parse_setting', 'departures']
 
 # %% ../../nbs/06_models/01_recipe.ipynb #ee361abb
 from dataclasses import dataclass, fields, replace
@@ -210,6 +210,17 @@ def new_recipe(
         raise BadInput(f"no ImageNet weights for {recipe.architecture}; use densenet121, or pretrained=False "
                        "(--no-pretrained) for a random start")
     return recipe
+
+# %% ../../nbs/06_models/01_recipe.ipynb #ff35f123
+def parse_setting(
+    name: str, # A setting, or a parameter of an experiment
+    value, # Typed, or text
+    kind: type, # bool, int, float or str
+): # The value in its type
+    "A value in the type of a setting; raises `BadInput` for another type or a value that is not allowed."
+    value = _typed(kind, value)
+    _check(name, kind, value)
+    return float(value) if kind is float else value
 
 # %% ../../nbs/06_models/01_recipe.ipynb #9c7c6877
 UNSPECIFIED = ("epochs", "early_stop_patience", "precision", "deterministic", "compile", "seed") # The paper gives no value

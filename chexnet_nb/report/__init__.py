@@ -9,8 +9,8 @@ __all__ = []
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
-    "figures": ["plot_forest", "plot_roc"],
-    "tables": ["html_table"],
+    "figures": ["Picture", "plot_forest", "plot_roc"],
+    "tables": ["format_ci", "html_table", "page_table"],
     "experiment": ["run_experiment", "write_index"],
     "cli": ["main"],
 })
