@@ -73,7 +73,8 @@ def auroc_trial(rng, positives, true, clustered, spread=1.):
     precision = population_precision(apart, positives / IMAGES, spread)
     found["average precision", "percentile"] = holds(ends[2], precision)
     degrees = np.array([max(areas[0].patients[0] - 1., np.nan if positives < 2 else 1.)])
-    found["average precision", "logit t"] = holds(logit_interval(point_estimate(metrics[-1]), samples[-1:], degrees)[0], precision)
+    logit = logit_interval(point_estimate(metrics[-1]), samples[-1:], degrees)[0]
+    found["average precision", "logit t"] = holds(logit, precision)
     return found | difference_trial(rng, positives, true, clustered, spread)
 
 
