@@ -124,11 +124,11 @@ def main():
     lines = [f"| {what} | {cell(wall, unit)} | {cell(core, unit)} |" for what, wall, core, unit in rows]
     text = (f"# Statistics\n\n`python benchmarks/bootstrap.py`: {SAMPLES:,} samples of {len(FINDINGS)} AUROCs over "
             f"{IMAGES:,} images, simulated predictions on real "
-            f"label rows; medians of {RUNS} runs, {os.cpu_count()} processors, perhaps shared with other work (core-seconds say "
-            "how much of them was used).\n\n"
+            f"label rows; medians of {RUNS} runs, {os.cpu_count()} processors, possibly shared with other work "
+            "(core-seconds count only the time used).\n\n"
             "| what | wall | core-seconds |\n|---|---:|---:|\n" + "\n".join(lines)
-            + f"\n\nThe limit: every sample's {IMAGES:,} images must be drawn, and every count read once a finding. "
-            f"Those two alone take {drawn + reading:.2f} core-seconds; "
+            + f"\n\nThe limit: every sample's {IMAGES:,} images must be drawn, and every count read once per finding. "
+            f"These two alone take {drawn + reading:.2f} core-seconds; "
             f"the engine takes {images[1]:.2f}, {images[1] / (drawn + reading):.1f} times the limit.\n")
     (HERE / "bootstrap.md").write_text(text)
     print(text)

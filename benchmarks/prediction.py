@@ -68,7 +68,7 @@ WAYS = {
     "chexnet predict --engine onnx, from files": (
         lambda run, files: lambda: predict_files(run, files, engine="onnx", progress=False)),
     "chexnet predict --engine onnx, network alone": lambda run, files: answers(run, "onnx", small(files)),
-    "decoding and shrinking alone": lambda run, files: lambda: list(thread_map(read_small, files)),
+    "decoding and resizing alone": lambda run, files: lambda: list(thread_map(read_small, files)),
 }
 
 
@@ -115,20 +115,21 @@ def write(an_image, pace, n, drawn):
     table.to_csv(here/"prediction.csv", index=False, float_format="%.4g")
     ratio = [an_image[f"chexnet predict{e}, from files"]/an_image[f"chexnet predict{e}, network alone"]
              for e in ("", " --engine onnx")]
-    least = [1+an_image["decoding and shrinking alone"]/an_image[f"chexnet predict{e}, network alone"]
+    least = [1+an_image["decoding and resizing alone"]/an_image[f"chexnet predict{e}, network alone"]
              for e in ("", " --engine onnx")]
     said = [f"| {r.way} | {r.ms_an_image:.1f} | {r.images_a_second:.1f} | "
             f"{'' if np.isnan(r.times_the_plain_loop) else f'{r.times_the_plain_loop:.2f}'} | "
             f"{'' if np.isnan(r.share_of_peak) else f'{r.share_of_peak:.0%}'} |" for r in table.itertuples()]
     text = ["# Prediction", "", f"`python benchmarks/prediction.py`: {n} {drawn}radiographs of 1024 px, DenseNet-121 at 224 px, "
-            f"{torch.get_num_threads()} threads, torch {torch.__version__.split('+')[0]}, {platform.machine()}; the quickest of "
-            f"{ROUNDS} rounds, each way in a process of its own, the machine perhaps shared with other work. Peak: "
-            f"{pace/1e9:.0f} GFLOP/s of a 2048 x 2048 float32 matrix multiplication; {usual/1e9:.2f} "
-            f"GFLOP an image, {own/1e9:.2f} where a transition pools before its 1x1 convolution, as `predict` does.", "",
-            "| way | ms an image | images a second | times the plain loop | share of peak |", "|---|---:|---:|---:|---:|", *said,
+            f"{torch.get_num_threads()} threads, torch {torch.__version__.split('+')[0]}, {platform.machine()}; the fastest of "
+            f"{ROUNDS} rounds, each method in a separate process, on a machine possibly shared with other work. "
+            f"Peak, measured in the same run: {pace/1e9:.0f} GFLOP/s of a 2048 x 2048 float32 matrix multiplication; "
+            f"{usual/1e9:.2f} GFLOP per image, {own/1e9:.2f} where a transition pools before its 1x1 convolution, as `predict` does.", "",
+            "| method | ms per image | images per second | speed-up over the plain loop | share of peak |",
+            "|---|---:|---:|---:|---:|", *said,
             "",
-            f"From files, `predict` takes {ratio[0]:.2f} of its network's own time, with ONNX Runtime {ratio[1]:.2f}. "
-            f"Decoding is work for the same cores: less than {least[0]:.2f} and {least[1]:.2f} cannot be."]
+            f"From files, `predict` takes {ratio[0]:.2f} times the time of its network alone, with ONNX Runtime {ratio[1]:.2f} "
+            f"times. Decoding needs the same cores: this alone accounts for {least[0]:.2f} and {least[1]:.2f} times."]
     (here/"prediction.md").write_text("\n".join(text) + "\n")
     print("\n".join(text))
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from textwrap import dedent
 
 STAGES = {
-    "nothing: import the package's torch-free rooms": "import chexnet_nb.data.labels, chexnet_nb.data.splits, chexnet_nb.data.cache",
+    "nothing: import the package's torch-free modules":
+        "import chexnet_nb.data.labels, chexnet_nb.data.splits, chexnet_nb.data.cache",
     "labels and splits": """
         from chexnet_nb.data.labels import read_labels
         from chexnet_nb.data.splits import random_split

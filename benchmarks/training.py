@@ -89,9 +89,9 @@ def main(repeats=9, compiled=0):
     rows = "\n".join("| " + " | ".join(row) + " |" for row in [list(said), ["---"]*len(said.columns), *said.to_numpy().tolist()])
     Path(__file__).with_suffix(".md").write_text(f"""# A training step
 
-DenseNet-121, {SIZE} px, {BATCH} images a step, float32, {torch.get_num_threads()} threads, torch {torch.__version__}; median of
-{repeats} rounds, each kind in a process of its own. A step is {flops/1e9:,.0f} GFLOP; matrix multiplication reached
-{limit/1e9:,.0f} GFLOP/s.
+DenseNet-121, {SIZE} px, {BATCH} images per step, float32, {torch.get_num_threads()} threads, torch {torch.__version__}; medians
+of {repeats} rounds, each kind in a separate process; `times_plain` is the median of the rounds' ratios. A step is
+{flops/1e9:,.0f} GFLOP; `share_of_peak` is of the {limit/1e9:,.0f} GFLOP/s that a matrix multiplication reached in the same run.
 
 {rows}
 """, encoding="utf-8")
