@@ -33,6 +33,9 @@ class Page:
     @property
     def source(self): return self.name + self.file.suffix
 
+    @property
+    def module(self): return "chexnet_nb." + self.name.removesuffix("/index").replace("/", ".")
+
 
 def known_order(names, files):
     "Files in the order of `names`, the others after them."
@@ -50,8 +53,11 @@ def find_pages(root):
         pages.append(Page(f, f"reports/{f.parent.name}", "Reports", f"{heading(f)[0]} ({preset})"))
     for f in sorted((nbs/"experiments").glob("*.ipynb")):
         pages.append(Page(f, f"experiments/{f.stem}", "Experiments", f"{heading(f)[0]} (notebook)"))
-    rooms = [f for f in sorted(nbs.glob("[0-9]*.ipynb")) if re.search(r"#\|\s*default_exp", f.read_text(encoding="utf-8"))]
-    pages += [Page(f, re.sub(r"^\d+\w?_", "", f.stem), "API", re.sub(r"^\d+\w?_", "", f.stem)) for f in rooms]
+    for f in sorted(nbs.glob("[0-9]*_*/[0-9]*.ipynb")):
+        package, module = (re.sub(r"^\d+_", "", part) for part in (f.parent.name, f.stem))
+        face = package == module
+        name = (f"{package}/index", package) if face else (f"{package}/{module}", f"{package}.{module}")
+        pages.append(Page(f, name[0], "API", name[1]))
     pages += [Page(f, f"reference/{f.stem}", "Reference") for f in sorted((nbs/"reference").glob("*.md"))]
     pages += [Page(root/"data/README.md", "reference/data", "Reference"),
               Page(root/"CONTRIBUTING.md", "contributing", "Project"),
@@ -68,24 +74,27 @@ class Site:
         self.symbols = self.read_symbols()
 
     def read_symbols(self):
-        "Name, or Class.method -> its full names; from nbdev's index, and the constants that the rooms export."
+        "Name, or Class.method -> its full names; from nbdev's index, and the constants that the modules export."
         found = {}
-        for module in runpy.run_path(str(self.root/"chexnet_nb/_modidx.py"))["d"]["syms"].values():
-            for full in module: found.setdefault(full.split(".", 2)[2], []).append(full)
+        for module, names in runpy.run_path(str(self.root/"chexnet_nb/_modidx.py"))["d"]["syms"].items():
+            for full in names: found.setdefault(full.removeprefix(f"{module}."), []).append(full)
         for page in (p for p in self.pages if p.section == "API"):
             for cell in json.loads(page.file.read_text(encoding="utf-8"))["cells"]:
                 source, marks = split_directives(cell)
                 for name in api.constants(api.ast.parse(source)) if "export" in marks else ():
-                    found.setdefault(name, []).append(f"chexnet_nb.{page.name}.{name}")
+                    found.setdefault(name, []).append(f"{page.module}.{name}")
         return found
 
     def meaning(self, name, page):
         "The full name that a name in backticks has on a page, or None; a page's own names come first."
         if page.section != "API" and re.fullmatch("[a-z]+", name): return None # A mere word
         parts = name.split(".")
-        if parts[0] == "chexnet_nb" and len(parts) > 2: parts = parts[2:]
+        if parts[0] == "chexnet_nb" and len(parts) > 3: parts = parts[3:]
         full = self.symbols.get(".".join(parts), []) if all(map(api.public, parts)) else []
-        own = [f for f in full if f.split(".")[1] == page.name]
+        own = [f for f in full if f.startswith(f"{page.module}.")]
+        if not full and len(parts) > 1: # module.name
+            last = ".".join(parts[1:])
+            full = [f for f in self.symbols.get(last, []) if f.removesuffix(f".{last}").endswith(f".{parts[0]}")]
         return own[0] if own else full[0] if len(full) == 1 else None
 
     def link(self, target, page, image):
@@ -199,8 +208,8 @@ def write_pages(
         else: text = with_top(site.prose(page.file.read_text(encoding="utf-8"), page), page)
         if page.name == "index": text = as_json(json.loads(text)["cells"] + [markdown(contents(site))])
         (out/page.source).write_text(text, encoding="utf-8")
-    overview(site, "API", "The rooms of the package", "In the order of import: a room may import those above it, never "
-             'those below. <a href="../genindex.html">All names, from A to Z</a>.')
+    overview(site, "API", "The packages", "In the order of import: a package imports from those above it, and inside "
+             'a package a module imports those before it. <a href="../genindex.html">All names, from A to Z</a>.')
     overview(site, "Reports", "Experiments and their reports", "A report is an executed experiment; no radiograph is shown. "
              "Results on the phantom and on simulated readers are synthetic and say so. For research only, not for diagnosis.",
              more="Experiments")

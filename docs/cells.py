@@ -61,7 +61,7 @@ def notebook(page, site, top):
     texts = ["".join(c["source"]) for c in nb["cells"] if c["cell_type"] == "markdown"]
     headings = re.findall(r"^#+ +(.*)$", "\n".join(texts), re.M)
     taken, alt, cells, first = {re.sub(r"\W+", "-", h.lower()).strip("-") for h in headings}, headings[0], [], True
-    module = f"```{{py:currentmodule}} chexnet_nb.{page.name}\n```\n" if page.section == "API" else ""
+    module = f"```{{py:currentmodule}} {page.module}\n```\n" if page.section == "API" else ""
     for cell in nb["cells"]:
         if cell["cell_type"] == "code": cells += code_cell(cell, page, site, taken, alt)
         elif cell["cell_type"] == "markdown":

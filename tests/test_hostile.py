@@ -311,12 +311,12 @@ for _name, _number, _code in (("SIGTERM", signal.SIGTERM, 143), ("SIGINT", signa
     def _(g, here, number=_number, code=_code):
         data = g.data
         ended(g, here, number, code, ("train", data, "--task", "chexnet14", "--out", here/"run", *SMALL, "--epochs", 9999,
-                                      "--stop-after", 9999), (here/"run/checkpoints/last.ckpt").exists)
+                                      "--early-stop-patience", 9999), (here/"run/checkpoints/last.ckpt").exists)
         assert not (here/"run/.lock").exists() and (here/"run/checkpoints/last.ckpt").exists()
 
     @case("interruptions", f"{_name} while an experiment runs: exit code {_code}", slow=True)
     def _(g, here, number=_number, code=_code):
-        values = dict(data=g.data, size=28, architecture="densenet_28", epochs=9999, stop_after=9999)
+        values = dict(data=g.data, size=28, architecture="densenet_28", epochs=9999, early_stop_patience=9999)
         ended(g, here, number, code, ("run", "chexnet14", "--out", here/"out", *(a for k, v in values.items() for a in
                                       ("-p", f"{k}={v}"))), (here/"out/run/checkpoints/last.ckpt").exists)
         assert sorted(p.name for p in (here/"out").iterdir()) == ["run"]

@@ -344,7 +344,7 @@ def test_a_module_planted_among_the_images_does_not_run(tmp_path):
     assert len(Cache(data/".cache"/"32")) == 130 and not (data/"ran").exists()
 
 
-def test_rooms_that_need_no_torch_import_none():
+def test_modules_that_need_no_torch_import_none():
     code = "import sys, chexnet_nb.data.cache, chexnet_nb.data.nih, chexnet_nb.data.splits\nassert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 

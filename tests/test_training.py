@@ -80,8 +80,8 @@ def checkpoints(run):
     except FileNotFoundError: return None
 
 
-EVERY = ("--batch-size", 2, "--epochs", 5, "--shift", 2, "--checkpoint-every", 3)
-SINCE = ("--schedule", "cosine", "--moving-average", .9, "--crop", .8, "--weight-decay", .01)
+EVERY = ("--batch-size", 2, "--epochs", 5, "--max-shift", 2, "--checkpoint-every", 3)
+SINCE = ("--schedule", "cosine", "--ema-decay", .9, "--min-crop", .8, "--weight-decay", .01)
 
 
 def test_killed_within_epochs(data, tmp_path):
@@ -92,14 +92,14 @@ def test_killed_within_epochs(data, tmp_path):
 
 @pytest.mark.slow
 def test_killed_ten_times(data, tmp_path):
-    more = (*EVERY, "--epochs", 16, "--stop-after", 16, "--accumulate", 2, "--plateau", -1)
+    more = (*EVERY, "--epochs", 16, "--early-stop-patience", 16, "--accumulate-batches", 2, "--lr-patience", -1)
     finished(train(data, tmp_path/"whole", *more))
     killed(data, tmp_path/"killed", 10, .5, *more)
     same(tmp_path/"whole", tmp_path/"killed")
 
 
 # Batch-norm is frozen here: each device's statistics of its own half are what two devices differ by on purpose.
-HALVES = ("--epochs", 2, "--norm", "frozen", "--lr", 1e-4, "--no-flip", "--precision", "32-true")
+HALVES = ("--epochs", 2, "--batch-norm", "frozen", "--lr", 1e-4, "--no-flip", "--precision", "32-true")
 
 
 @pytest.fixture(scope="module")

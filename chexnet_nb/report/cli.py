@@ -158,7 +158,7 @@ def predict(
     run, # Run folder, any folder with a checkpoint, or a folder of several seeds for their average
     *image, # Radiographs (PNG, JPEG, DICOM), or folders of them
     out, # Predictions table to write
-    average:str=None, # Mean over views of an image: none, flip, or ten-crop as older reproductions have it; by default the run's
+    tta:str=None, # Test-time augmentation: none, flip, or ten-crop as in older reproductions; by default the run's own
     engine:str="torch", # What computes: torch, or onnx for ONNX Runtime on the CPU
 ):
     "The probability of each finding on single radiographs; research only, not for diagnosis."
@@ -166,7 +166,7 @@ def predict(
     check_new_file(out)
     from chexnet_nb.training.ensemble import member_folders, predict_members
     from chexnet_nb.runs.run import Run
-    table, refused = predict_members(run, image, average=average, engine=engine)
+    table, refused = predict_members(run, image, tta=tta, engine=engine)
     one = next(iter(member_folders(run)), run)
     write_predictions(table, out, trained_on=Run(one).trained_on)
     print(f"{len(table):,} images in {out}; {_told(one)}")

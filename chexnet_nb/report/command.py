@@ -11,11 +11,14 @@ from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, HelpFormat
 
 from fastcore.docments import docments
 
+from ..core.errors import BadInput
+
 # %% ../../nbs/10_report/05_command.ipynb #e767428f
 ALIASES = dict(seeds=["--members"]) # Other names of an option
 
-def _add(parser, p, about):
+def _add(parser, p, about, choices=None):
     "Add a parameter of a function to its parser."
+    known = choices or _choices()
     silent = p.default in (p.empty, None, "") or p.kind is p.VAR_POSITIONAL or p.annotation is list
     told = "" if silent else f" (default: {p.default})"
     takes = dict(help=((about or p.name) + told).replace("%", "%%"))
@@ -27,24 +30,24 @@ def _add(parser, p, about):
     if p.annotation is bool: takes["action"] = BooleanOptionalAction
     elif p.annotation is list: takes.update(action="append", metavar="NAME=VALUE", default=[])
     elif p.annotation is not p.empty: takes["type"] = p.annotation
-    if p.name in (known := _choices()): takes["metavar"] = f"{{{','.join(known[p.name])}}}"
+    if p.name in known: takes["metavar"] = f"{{{','.join(known[p.name])}}}"
     parser = next(g for g in parser._action_groups if g.title == "required options") if takes.get("required") else parser
     parser.add_argument(flag, *ALIASES.get(p.name, ()), dest=p.name, **takes)
 
 def _choices():
     "Option -> the names it takes; a wrong one is refused by whoever reads it, with the list."
-    from chexnet_nb.models.recipe import AVERAGES, CHOICES, ENGINES, FAMILIES, RECIPES
+    from chexnet_nb.models.recipe import CHOICES, ENGINES, FAMILIES, PREDICT_TTA, RECIPES
     from chexnet_nb.data.splits import SPLITS
     return {**CHOICES, "architecture": [*CHOICES["architecture"], *(f"{f}:NAME" for f in FAMILIES)], "recipe": RECIPES,
-            "split": SPLITS, "on_bad": ("stop", "skip"), "absent": ("stop", "skip"), "average": AVERAGES, "engine": ENGINES}
+            "split": SPLITS, "on_error": ("stop", "skip"), "missing": ("stop", "skip"), "tta": PREDICT_TTA, "engine": ENGINES}
 
 def _add_settings(parser):
     "The settings of a `Recipe`, for a command that takes them as `**settings`: those that are given, but for its own ones."
-    from chexnet_nb.models.recipe import recipe_settings
+    from chexnet_nb.models.recipe import TTA, recipe_settings
     known = {action.dest for action in parser._actions}
     for name, (default, about) in recipe_settings().items():
         p = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=type(default))
-        if name not in known: _add(parser, p, about)
+        if name not in known: _add(parser, p, about, _choices() | dict(tta=TTA))
     for action in parser._actions:
         if action.dest in recipe_settings().keys() - known: action.default = SUPPRESS
 
@@ -90,7 +93,7 @@ EXAMPLES = dict(
     export="chexnet export runs/first --out model.onnx",
     push="chexnet push runs/first OWNER/NAME --report reports/first",
     predict="""chexnet predict runs/first film.png folder/of/films --out predictions.csv
-  chexnet predict runs/first films --out averaged.csv --average flip --engine onnx""",
+  chexnet predict runs/first films --out flipped.csv --tta flip --engine onnx""",
     cam="chexnet cam runs/first film.png --out maps --findings Effusion,Mass",
     evaluate="chexnet evaluate predictions.csv --out reports/mine",
     compare="""chexnet compare first.csv second.csv --out reports/difference
@@ -136,7 +139,17 @@ def call(
     argv, # Its arguments as text
 ):
     "Parse and call."
-    values = vars(command_parser(command).parse_args(argv))
+    parser = command_parser(command)
+    _refuse_earlier(parser, argv)
+    values = vars(parser.parse_args(argv))
     many = [p.name for p in inspect.signature(command).parameters.values() if p.kind is p.VAR_POSITIONAL]
     fixed = [values.pop(p.name) for p in inspect.signature(command).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     return command(*fixed, *(values.pop(many[0]) if many else ()), **values)
+
+def _refuse_earlier(parser, argv):
+    "Raise `BadInput` for an option's name in version 0.2, with the present one."
+    from chexnet_nb.models.recipe import EARLIER_SETTINGS
+    known, earlier = {action.dest for action in parser._actions}, EARLIER_SETTINGS | dict(average="tta", on_bad="on_error", absent="missing")
+    for name in (text[2:].partition("=")[0].replace("-", "_") for text in argv if text.startswith("--")):
+        if name not in known and earlier.get(name) in known:
+            raise BadInput(f"--{name.replace('_', '-')} is now --{earlier[name].replace('_', '-')}")

@@ -33,7 +33,7 @@ from nbconvert import HTMLExporter
 from ..core.errors import BadInput
 from ..core.files import (
     atomic_path, check_output_folder, folder_lock, read_json, resource_path, wrap_os_errors, write_json)
-from ..models.recipe import LIMITS, recipe_settings
+from ..models.recipe import LIMITS, recipe_settings, renamed_note
 from .tables import html_table
 
 # %% ../../nbs/10_report/03_experiment.ipynb #a83a8f9b
@@ -99,7 +99,8 @@ def check_parameters(
     known, settings = known_parameters(notebook), {}
     if "settings" in known: settings = {k: dict(default=d, help=h) for k, (d, h) in recipe_settings().items() if k not in known}
     if unknown := sorted(set(values)-set(known)-set(settings)):
-        raise BadInput(f"unknown parameter {', '.join(unknown)} of {notebook.stem}; valid: {', '.join([*known, *settings])}")
+        raise BadInput(f"unknown parameter {', '.join(unknown)}{renamed_note(unknown)} of {notebook.stem}; "
+                       f"valid: {', '.join([*known, *settings])}")
     checked = {k: _typed(k, v, **known[k]) for k, v in values.items() if k in known}
     taken = {k: _typed(k, v, **settings[k]) for k, v in values.items() if k in settings}
     return checked | ({"settings": checked.get("settings", {}) | taken} if taken else {})

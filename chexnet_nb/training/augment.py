@@ -58,11 +58,11 @@ def random_view(
 # %% ../../nbs/08_training/02_augment.ipynb #e662a7cd
 def augment(
     x: torch.Tensor, # uint8 images, shape (batch, height, width)
-    recipe: Recipe, # Its flip, shift, crop and rotate
+    recipe: Recipe, # Uses `flip`, `max_shift`, `min_crop` and `max_rotate`
     generator: torch.Generator, # On the CPU
 ) -> torch.Tensor: # The same shape, uint8
     "Apply a recipe's augmentation to a batch of training images."
     if recipe.flip: x = random_flip(x, generator)
-    if recipe.shift: x = random_shift(x, recipe.shift, generator)
-    if recipe.crop < 1 or recipe.rotate: x = random_view(x, recipe.crop, recipe.rotate, generator)
+    if recipe.max_shift: x = random_shift(x, recipe.max_shift, generator)
+    if recipe.min_crop < 1 or recipe.max_rotate: x = random_view(x, recipe.min_crop, recipe.max_rotate, generator)
     return x

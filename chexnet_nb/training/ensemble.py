@@ -120,7 +120,7 @@ def predict_members(
     *,
     batch_size: int=BATCH, # Images a forward pass
     progress: bool=True, # A bar on stderr, for each run
-    **how, # `average` and `engine`, as `predict_files` takes them
+    **how, # `tta` and `engine`, as `predict_files` takes them
 ) -> tuple[pd.DataFrame, dict[str, str]]: # As `predict_files` gives them
     "As `predict_files`; of several seeds the mean of the log odds. Raises `BadInput` also where one of them is unfinished."
     runs, options = member_folders(run), dict(batch_size=batch_size, progress=progress, **how)

@@ -67,7 +67,8 @@ class LitCheXNet(pl.LightningModule):
     ):
         super().__init__()
         self.model, self.recipe = model, recipe
-        self.trained, self.validated = _no_batches(), _no_batches() # Sums of the epoch so far, on this device
+        self.seen, self.validated = _no_batches(), _no_batches() # Sums of the epoch so far, on this device
+        self.begun = 0 # The epoch in which training begins or resumes; `ChestData` skips the batches seen in it
         self.training_logits = torch.compile(model.taught) if recipe.compile else model.taught
         for name, counts in dict(positives=positives, negatives=negatives).items(): # Buffers move to the device with the network
             self.register_buffer(name, torch.as_tensor(counts, dtype=torch.float32), persistent=False)
@@ -75,7 +76,7 @@ class LitCheXNet(pl.LightningModule):
     def train(self, mode: bool=True) -> "LitCheXNet":
         "Switch between training and evaluation; frozen batch-norm layers always stay in evaluation."
         super().train(mode)
-        if self.recipe.norm == "frozen":
+        if self.recipe.batch_norm == "frozen":
             for layer in self.modules():
                 if isinstance(layer, nn.modules.batchnorm._BatchNorm): layer.eval()
         return self
@@ -107,7 +108,7 @@ class LitCheXNet(pl.LightningModule):
         sums = _over_devices(sums)
         self.log(name, sums["loss"]/sums["images"], on_step=False, on_epoch=True)
 
-    def on_train_epoch_start(self): self.trained = _no_batches()
+    def on_train_epoch_start(self): self.seen = _no_batches()
 
     def on_train_batch_start(self, batch, i):
         "Seed the generator of the augmentation, and torch's own, which `train` restores at the end."
@@ -120,11 +121,11 @@ class LitCheXNet(pl.LightningModule):
         images, labels = batch
         loss = self.loss(augment(images, self.recipe, self.generator), labels)
         self.check_finite(loss, "training", i)
-        self.add_batch(self.trained, loss, len(images))
+        self.add_batch(self.seen, loss, len(images))
         return loss
 
     def on_train_batch_end(self, outputs, batch, i):
-        if i+1 == self.trainer.num_training_batches: self.log_mean("train_loss", self.trained)
+        if i+1 == self.trainer.num_training_batches: self.log_mean("train_loss", self.seen)
 
     def on_validation_epoch_start(self): self.validated = _no_batches()
 
@@ -151,12 +152,13 @@ class LitCheXNet(pl.LightningModule):
         if self.recipe.schedule != "plateau": scheduler.step()
 
     def on_save_checkpoint(self, checkpoint):
-        sums = _over_devices(self.trained)
+        sums = _over_devices(self.seen)
         checkpoint["seen"] = sums if sums["batches"] < self.trainer.num_training_batches else _no_batches()
 
     def on_load_checkpoint(self, checkpoint):
-        self.trained = checkpoint.get("seen", _no_batches()) # Checkpoints of earlier versions have none
-        if not is_main_process(): self.trained = dict(_no_batches(), batches=self.trained["batches"])
+        self.seen = checkpoint.get("seen", _no_batches()) # Checkpoints of earlier versions have none
+        self.begun = checkpoint["epoch"]
+        if not is_main_process(): self.seen = dict(_no_batches(), batches=self.seen["batches"])
 
 # %% ../../nbs/08_training/05_fit.ipynb #0b6a4e31
 def best_precision(
@@ -173,7 +175,7 @@ def runtime_info(
     "How the arithmetic is really done: what `auto` became, and what the paper does not state."
     device = best_device()
     precision = best_precision(device) if recipe.precision == "auto" else recipe.precision
-    return dict(precision=precision, devices=devices, effective_batch=recipe.batch_size*recipe.accumulate*devices,
+    return dict(precision=precision, devices=devices, effective_batch=recipe.batch_size*recipe.accumulate_batches*devices,
                 deterministic=recipe.deterministic or device.type == "cpu",
                 tf32=device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32)
 
@@ -245,9 +247,9 @@ def run_record(
 # %% ../../nbs/08_training/05_fit.ipynb #690f127d
 def _callbacks(recipe, out, options, progress, log_rate) -> list:
     "Lightning's and our own callbacks. Weight averaging comes first, because the averaged weights are validated."
-    callbacks = [EMAWeightAveraging(decay=recipe.moving_average)] if recipe.moving_average else []
+    callbacks = [EMAWeightAveraging(decay=recipe.ema_decay)] if recipe.ema_decay else []
     if progress: callbacks.append(Progress())
-    callbacks += [Curves(out/"curves.csv"), EarlyStopping("val_loss", patience=recipe.stop_after, check_on_train_epoch_end=True)]
+    callbacks += [Curves(out/"curves.csv"), EarlyStopping("val_loss", patience=recipe.early_stop_patience, check_on_train_epoch_end=True)]
     if log_rate: callbacks.append(LearningRateMonitor())
     if options.checkpoint_every: callbacks.append(StepCheckpoint(options.checkpoint_every, out/"checkpoints/last.ckpt"))
     return [*callbacks, BestAndLast(out/"checkpoints")]
@@ -256,9 +258,9 @@ def _trainer(recipe, out, options, progress) -> pl.Trainer:
     "Lightning's Trainer for a recipe."
     loggers = [TensorBoardLogger(out, "tensorboard", "")] if find_spec("tensorboard") else []
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    return pl.Trainer(max_epochs=recipe.epochs, accumulate_grad_batches=recipe.accumulate, devices=options.devices,
+    return pl.Trainer(max_epochs=recipe.epochs, accumulate_grad_batches=recipe.accumulate_batches, devices=options.devices,
                       num_nodes=options.nodes, precision=runtime_info(recipe)["precision"],
-                      strategy="ddp" if options.world > 1 else "auto", sync_batchnorm=recipe.norm == "synced",
+                      strategy="ddp" if options.world > 1 else "auto", sync_batchnorm=recipe.batch_norm == "synced",
                       deterministic=recipe.deterministic, num_sanity_val_steps=0, use_distributed_sampler=False,
                       plugins=[AtomicCheckpointIO()], callbacks=_callbacks(recipe, out, options, progress, bool(loggers)),
                       logger=loggers, enable_progress_bar=False, enable_model_summary=False)
@@ -276,8 +278,8 @@ def _raise_memory(error: Exception, recipe: Recipe):
     smaller = "a smaller size"
     if recipe.batch_size > 1:
         batch = recipe.batch_size//2
-        batches = recipe.accumulate*recipe.batch_size//batch
-        smaller = f"batch_size={batch} and accumulate={batches}: half the memory for the same step"
+        batches = recipe.accumulate_batches*recipe.batch_size//batch
+        smaller = f"batch_size={batch} and accumulate_batches={batches}: half the memory for the same step"
     raise BadInput(f"out of memory with batches of {recipe.batch_size} images of {recipe.size} px; start another run with "
                    f"{smaller}") from error
 
@@ -342,7 +344,7 @@ def _check_options(study, recipe, options) -> None:
         raise BadInput(f"the cache holds images of {study.cache.size} px, the recipe asks for {recipe.size}; prepare that size")
     cuda = best_device().type == "cuda"
     if cuda: check_int("devices", options.devices, 1, torch.cuda.device_count())
-    if recipe.norm == "synced" and not cuda: raise BadInput("norm='synced' needs GPUs; use own or frozen on a CPU")
+    if recipe.batch_norm == "synced" and not cuda: raise BadInput("batch_norm='synced' needs GPUs; use own or frozen on a CPU")
     if options.world == 1: return
     if "get_ipython" in vars(builtins):
         raise BadInput(f"training on {options.world} devices works in a script or with `chexnet train`, not in a notebook; use "
@@ -353,7 +355,7 @@ def _check_options(study, recipe, options) -> None:
 # %% ../../nbs/08_training/05_fit.ipynb #a486f6ab
 def _finish(run, model, data, epoch, progress) -> None:
     "Predict on all devices; the main process writes the predictions, thresholds fitted on validation, and the network."
-    tables = {fold: _predict_together(model, data.cache, data.names[fold], run.average, progress) for fold in ("val", "test")}
+    tables = {fold: _predict_together(model, data.cache, data.names[fold], run.tta, progress) for fold in ("val", "test")}
     if not is_main_process(): return
     images = Cache(data.cache.path).content(run.split["Image Index"])
     if images != run.about.get("image_fingerprint", images):
@@ -363,8 +365,8 @@ def _finish(run, model, data, epoch, progress) -> None:
     run.finish(model, thresholds=fit_thresholds(data.labels["val"], run.predictions("val")), epoch=epoch)
     shutil.rmtree(run.folder/"checkpoints")
 
-def _predict_together(model, cache, names, average, progress) -> pd.DataFrame:
+def _predict_together(model, cache, names, tta, progress) -> pd.DataFrame:
     "The predictions of all devices, each image once, in the order of the names."
     rank, world = rank_and_world()
-    parts = all_gather(predict(model, cache, names[rank::world], average=average, progress=progress))
+    parts = all_gather(predict(model, cache, names[rank::world], tta=tta, progress=progress))
     return pd.concat(parts).set_index("Image Index").loc[names].reset_index()

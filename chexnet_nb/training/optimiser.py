@@ -30,12 +30,12 @@ def new_optimiser(
 # %% ../../nbs/08_training/03_optimiser.ipynb #2f1d0293
 def new_schedule(
     optimiser: torch.optim.Optimizer, # As from `new_optimiser`
-    recipe: Recipe, # Its schedule, decay, plateau, warmup and epochs
+    recipe: Recipe, # Uses `schedule`, `lr_factor`, `lr_patience`, `warmup` and `epochs`
     steps: int, # Optimiser steps in all epochs together
 ) -> LRScheduler: # Step it once per epoch with the validation loss ("plateau"), or once per optimiser step ("cosine")
     "The recipe's learning-rate schedule (paper, section 2.1: a tenth at a plateau)."
     if recipe.schedule == "plateau":
-        return ReduceLROnPlateau(optimiser, factor=recipe.decay, patience=recipe.plateau, threshold=0)
+        return ReduceLROnPlateau(optimiser, factor=recipe.lr_factor, patience=recipe.lr_patience, threshold=0)
     warmup = round(steps*min(recipe.warmup/recipe.epochs, 1))
     def factor(step):
         if step < warmup: return (step+1)/warmup
