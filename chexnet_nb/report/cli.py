@@ -106,7 +106,8 @@ def train(
     **settings, # Of `Recipe`
 ):
     "Train the paper's network by the paper's recipe; what departs from it is recorded in the run folder."
-    if from_: return _repeat(from_, out, data, settings | dict(task=task), devices, nodes, checkpoint_every)
+    launch = dict(devices=devices, nodes=nodes, checkpoint_every=checkpoint_every)
+    if from_: return _repeat(from_, out, data, settings | dict(task=task), launch)
     if lacking := [n for n, v in (("DATA", data), ("--task", task)) if not v]:
         raise BadInput(f"{' and '.join(lacking)} needed; name a folder of radiographs and a task, or a run with --from")
     from chexnet_nb.models.recipe import new_recipe
@@ -115,19 +116,18 @@ def train(
     from chexnet_nb.core.distributed import retry_while_locked, launcher_size, is_main_process
     from chexnet_nb.training.ensemble import ensemble_text, plan_ensemble, train_ensemble, write_ensemble
     from chexnet_nb.runs.run import Run
-    from chexnet_nb.training.fit import train as train_study
-    devices, nodes = (given if asked is None else asked for asked, given in zip((devices, nodes), launcher_size()))
-    if check_int("devices", devices, 1, 1024)*check_int("nodes", nodes, 1, 1024) > 1 and seeds > 1:
-        raise BadInput(f"{seeds} seeds on {devices*nodes} devices; train each by a command of its own, with --seed")
+    from chexnet_nb.training.fit import TrainerOptions, train as train_study
+    options = TrainerOptions(**launch).with_defaults(*launcher_size())
+    if options.world > 1 and seeds > 1:
+        raise BadInput(f"{seeds} seeds on {options.world} devices; train each by a command of its own, with --seed")
     if check_int("seeds", seeds, 1, 100) > 1: plan_ensemble(out, recipe, seeds)
     elif is_main_process(): Run(out).refuse_finished()
     study = retry_while_locked(lambda: prepare_data(data, recipe.size, split=split, lists=lists, missing=missing, on_error=on_error, labels=labels,
                                        cache=cache, seed=recipe.seed, progress=is_main_process()))
     if seeds > 1:
-        runs = train_ensemble(study, out, recipe, seeds=seeds, checkpoint_every=checkpoint_every)
+        runs = train_ensemble(study, out, recipe, seeds=seeds, options=options)
         return print(f"{ensemble_text(*write_ensemble(out, runs, study.table))} Runs, average and spreads in {out}")
-    trained = Run(train_study(study, out, recipe, checkpoint_every=checkpoint_every, devices=devices, nodes=nodes,
-                              progress=is_main_process()))
+    trained = Run(train_study(study, out, recipe, progress=is_main_process(), options=options))
     if is_main_process(): print(_trained(trained))
 
 def _trained(trained) -> str:
@@ -136,15 +136,15 @@ def _trained(trained) -> str:
     said = f"validation loss {kept['val_loss']:.4f} in epoch {trained.about['best_epoch']} of {len(trained.curves)}"
     return f"{said}; run in {trained.folder}" + (f"; {trained.caution}" if trained.caution else "")
 
-def _repeat(earlier, out, data, settings, devices, nodes, checkpoint_every):
+def _repeat(earlier, out, data, settings, launch):
     "Train a run once more, and say how far it is the same."
     if given := [f"--{name.replace('_', '-')}" for name, value in settings.items() if value is not None]:
         raise BadInput(f"{', '.join(given)} beside --from; a run is repeated by its own recipe: leave one of them out")
     from chexnet_nb.core.distributed import is_main_process
+    from chexnet_nb.training.fit import TrainerOptions
     from chexnet_nb.training.reproduction import compare_runs, reproduce
     from chexnet_nb.runs.run import Run
-    again = reproduce(earlier, out, data=data, devices=devices, nodes=nodes, checkpoint_every=checkpoint_every,
-                        progress=is_main_process())
+    again = reproduce(earlier, out, data=data, progress=is_main_process(), options=TrainerOptions(**launch))
     if is_main_process(): print(_trained(Run(again)), compare_runs(earlier, again), sep="\n")
 
 # %% ../../nbs/10_report/06_cli.ipynb #b2af56f3

@@ -93,9 +93,9 @@ class LitCheXNet(pl.LightningModule):
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         loader = self.trainer.train_dataloader if kind == "training" else self.trainer.val_dataloaders
         indices = loader.sampler.order()[i*loader.batch_size:(i+1)*loader.batch_size]
-        raise BadInput(f"the {kind} loss is {loss.item()} in epoch {self.current_epoch+1}, step {self.global_step+1}, at a learning "
-                       f"rate of {rate:g}, on {summarise((loader.dataset.names[j] for j in indices), 16)}; start another run with a "
-                       "lower lr, or look at these images")
+        raise BadInput(f"the {kind} loss is {loss.item()} in epoch {self.current_epoch+1}, step {self.global_step+1}, at a "
+                       f"learning rate of {rate:g}, on {summarise((loader.dataset.names[j] for j in indices), 16)}; "
+                       "start another run with a lower lr, or look at these images")
 
     def add_batch(self, sums: dict, loss: torch.Tensor, images: int) -> None:
         "Add a batch to the sums of an epoch; losses are summed in float64."
@@ -249,7 +249,8 @@ def _callbacks(recipe, out, options, progress, log_rate) -> list:
     "Lightning's and our own callbacks. Weight averaging comes first, because the averaged weights are validated."
     callbacks = [EMAWeightAveraging(decay=recipe.ema_decay)] if recipe.ema_decay else []
     if progress: callbacks.append(Progress())
-    callbacks += [Curves(out/"curves.csv"), EarlyStopping("val_loss", patience=recipe.early_stop_patience, check_on_train_epoch_end=True)]
+    callbacks += [Curves(out/"curves.csv"),
+                  EarlyStopping("val_loss", patience=recipe.early_stop_patience, check_on_train_epoch_end=True)]
     if log_rate: callbacks.append(LearningRateMonitor())
     if options.checkpoint_every: callbacks.append(StepCheckpoint(options.checkpoint_every, out/"checkpoints/last.ckpt"))
     return [*callbacks, BestAndLast(out/"checkpoints")]
@@ -274,7 +275,8 @@ def _raise_interrupt(error: SystemExit):
 
 def _raise_memory(error: Exception, recipe: Recipe):
     "Raise a `BadInput` that suggests a smaller recipe if a device or the machine ran out of memory; else the error itself."
-    if not isinstance(error, MemoryError) and not re.search("out of memory|allocate memory|enough memory", str(error)): raise error
+    out_of_memory = isinstance(error, MemoryError) or re.search("out of memory|allocate memory|enough memory", str(error))
+    if not out_of_memory: raise error
     smaller = "a smaller size"
     if recipe.batch_size > 1:
         batch = recipe.batch_size//2
