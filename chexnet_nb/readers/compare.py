@@ -81,16 +81,19 @@ def rater_points(
             truth, calls = majority(np.delete(readers, r, axis=0)), readers[r]
             judged = ~np.isnan(truth) & ~np.isnan(calls)
             positive, negative = calls[judged & (truth == 1)], calls[judged & (truth == 0)]
-            rows.append((finding, name, positive.mean() if len(positive) else np.nan, 1-negative.mean() if len(negative) else np.nan))
+            rows.append((finding, name, positive.mean() if len(positive) else np.nan,
+                         1-negative.mean() if len(negative) else np.nan))
     return pd.DataFrame(rows, columns=["finding", "rater", "sensitivity", "specificity"])
 
 # %% ../../nbs/04_readers/04_compare.ipynb #9a535793
 PROTOCOL_NOTES = {
-    "paper": "Each rater is scored against every other rater, including the network, and the F1s are averaged (the paper's protocol).",
-    "readers": "Radiologists are scored against radiologists only. The difference is the paper's times R/(R−1) for R radiologists, "
-               "with the same sign and p: the gap before the network counts among the radiologists' references.",
-    "majority": "Each radiologist is scored against the majority of the other radiologists (more than half of the votes cast; a tie "
-                "is a no), and the network against the same references on the same images. Equal skill gives a difference of 0."}
+    "paper": "Each rater is scored against every other rater, including the network, and the F1s are averaged (the paper's "
+             "protocol).",
+    "readers": "Radiologists are scored against radiologists only. The difference is the paper's times R/(R−1) for R "
+               "radiologists, with the same sign and p: the gap before the network counts among the radiologists' references.",
+    "majority": "Each radiologist is scored against the majority of the other radiologists (more than half of the votes cast; a "
+                "tie is a no), and the network against the same references on the same images. Equal skill gives a difference of "
+                "0."}
 
 def pair_notes(
     panel: Panel, # As from `make_panel`
@@ -116,8 +119,8 @@ def undefined_notes(
                 if rater == "difference"]
     if not left_out: return []
     worst = ", ".join(f"{finding} ({protocol}) {n:,}" for n, protocol, finding in sorted(left_out, reverse=True)[:3])
-    return [f"For {len(left_out)} differences, samples in which an F1 is undefined are left out, most for {worst}. If more than a "
-            "tenth would be left out there is no interval."]
+    return [f"For {len(left_out)} differences, samples in which an F1 is undefined are left out, most for {worst}. If more than "
+            "a tenth would be left out there is no interval."]
 
 # %% ../../nbs/04_readers/04_compare.ipynb #3098e1ec
 def threshold_notes(
@@ -128,8 +131,8 @@ def threshold_notes(
     notes = ["The paper does not say how the network's probability became a label. "
              f"Here the threshold is {source}; its effect is shown."]
     if unfitted := [f for f, t in thresholds.items() if np.isnan(t)]:
-        notes.append(f"No threshold could be fitted for {', '.join(unfitted)} (no positives on other patients' images); the network "
-                     "is not judged there.")
+        notes.append(f"No threshold could be fitted for {', '.join(unfitted)} (no positives on other patients' images); the "
+                     "network is not judged there.")
     return notes
 
 # %% ../../nbs/04_readers/04_compare.ipynb #2a2e3617

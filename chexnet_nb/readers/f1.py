@@ -124,7 +124,8 @@ class PairwiseF1:
         R, P = self.readers, len(pairs)
         in_pair = np.array([[r in pair for pair in pairs] for r in range(R)], float).reshape(R, P)
         no_pair, none, own, others = np.zeros((R, P)), np.zeros((R, R)), np.eye(R), 1-np.eye(R)
-        used = {"paper": [in_pair, none, own, none], "readers": [in_pair, none, none, none], "majority": [no_pair, own, none, none]}
+        used = {"paper": [in_pair, none, own, none], "readers": [in_pair, none, none, none],
+                "majority": [no_pair, own, none, none]}
         self.means = {name: np.hstack(parts)*self.shared for name, parts in used.items()}
         with_readers, with_majority = self.shared[P+R:P+2*R], self.shared[P+2*R:]
         self.reader_weights = {"paper": with_readers, "readers": with_readers, "majority": with_majority}

@@ -40,8 +40,8 @@ def parse_judgements(
     bad = ~words.isin([*JUDGED, *NOT_JUDGED]).to_numpy()
     if bad.any():
         row = int(np.argmax(bad))
-        raise BadInput(f"{path}: row {row+2} ({images.iloc[row]}), column {column.name}: {column.iloc[row]!r} is not a judgement; "
-                       "write YES or NO, 1 or 0; HEDGE or nothing for not judged")
+        raise BadInput(f"{path}: row {row+2} ({images.iloc[row]}), column {column.name}: {column.iloc[row]!r} is not a "
+                       "judgement; write YES or NO, 1 or 0; HEDGE or nothing for not judged")
     return words.map(JUDGED).astype(float)
 
 # %% ../../nbs/04_readers/01_panel.ipynb #8c346832
@@ -171,7 +171,8 @@ def _notes(names, calls, images, seen, read):
     for name, judged in zip(names, calls):
         rows = by_reader.get_group(name).index.get_level_values(1).isin(images).sum()
         if rows < len(images):
-            notes.append(f"{display[name]} saw {rows:,} of the {len(images):,} images; the F1 of a pair covers the images both judged.")
+            notes.append(f"{display[name]} saw {rows:,} of the {len(images):,} images; the F1 of a pair covers the images "
+                         "both judged.")
         if hedged := int(np.isnan(judged).sum()) - (len(images)-rows)*judged.shape[1]:
             notes.append(f"{display[name]}: {hedged:,} judgements are HEDGE or missing and count as not judged.")
     return notes

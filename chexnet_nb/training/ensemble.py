@@ -25,7 +25,7 @@ from ..runs.run import Run
 from .fit import TrainerOptions, train
 
 # %% ../../nbs/08_training/06_ensemble.ipynb #2c20b996
-SUMMARY_FILES = ("predictions_val.csv", "predictions_test.csv", "scores.csv", "spread.csv") # Written in this order when all runs are finished
+SUMMARY_FILES = ("predictions_val.csv", "predictions_test.csv", "scores.csv", "spread.csv") # In the order of writing
 
 def member_folders(
     out: str|Path, # Folder of several seeds, or any other
@@ -49,8 +49,8 @@ def plan_ensemble(
     if out.exists() and not out.is_dir(): raise BadInput(f"{out} is not a folder; choose a folder that does not exist")
     present = {p for p in out.iterdir() if p.name not in (*SUMMARY_FILES, LOCK)} if out.exists() else set()
     if others := sorted(p.name for p in present-set(plan)):
-        raise BadInput(f"{out} holds {summarise(others, 3)} beside the seeds {recipe.seed} to {last}; choose another folder, or the "
-                       "seeds already in it")
+        raise BadInput(f"{out} holds {summarise(others, 3)} beside the seeds {recipe.seed} to {last}; choose another folder, or "
+                       "the seeds already in it")
     if not reuse and (out/SUMMARY_FILES[-1]).exists() and all(Run(f).finished for f in plan):
         raise BadInput(f"{out} holds {seeds} finished runs, which are never overwritten; use more seeds, or choose another "
                        "folder")
