@@ -21,7 +21,7 @@ from chexnet_nb.data.labels import FINDINGS, label_matrix, read_labels
 from chexnet_nb.metrics.tables import auroc_table
 from chexnet_nb.metrics.predictions import simulate_predictions
 from chexnet_nb.readers.f1 import (
-    PROTOCOLS, differences_table, f1_table, fitting_images, majority_positives, rater_samples,
+    PROTOCOLS, differences_table, f1_table, threshold_data, majority_positives, rater_samples,
     threshold_samples, units_of)
 from chexnet_nb.readers.panel import make_panel, simulate_readers
 
@@ -106,7 +106,7 @@ def main():
     clustered = seconds(lambda: auroc_table(labels, predictions, patients, method="percentile"))
     closed = seconds(lambda: auroc_table(labels, predictions, patients))
     raters = seconds(lambda: tables_of_raters(panel))
-    fitting = fitting_images(predictions, read_labels().tail(IMAGES), panel.images, panel.findings)
+    fitting = threshold_data(predictions, read_labels().tail(IMAGES), panel.images, panel.findings)
     refitted = seconds(lambda: threshold_samples(fitting, SAMPLES))
     (reading, size), drawn = limit(), drawing()
     rows = [("scikit-learn in a loop, estimated from 20 samples", *loop, "s"), ("this engine, images drawn", *images, "s"),

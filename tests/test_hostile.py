@@ -253,7 +253,7 @@ def _(g, here):
 @contextlib.contextmanager
 def stopped_before(epoch, error):
     "Training raises an error at the start of an epoch, counted from 0."
-    from chexnet_nb.training.fit import Curves
+    from chexnet_nb.training.callbacks import Curves
     original = Curves.on_train_epoch_start
     def stop(self, trainer, module):
         original(self, trainer, module)
@@ -284,7 +284,7 @@ def _(g, here):
     last = here/"run/checkpoints/last.ckpt"
     last.write_bytes(last.read_bytes()[:5000])
     code, _, err = chexnet(*command)
-    assert code == 0 and "last.ckpt is damaged; going on from best.ckpt" in err, err
+    assert code == 0 and "last.ckpt is damaged; resuming from best.ckpt" in err, err
 
 
 @case("interruptions", "every checkpoint cut off", slow=True)

@@ -106,66 +106,64 @@ def train(
     **settings, # Of `Recipe`
 ):
     "Train the paper's network by the paper's recipe; departures from it are recorded in the run folder."
-    if from_: return _repeat(from_, out, data, settings | dict(task=task), devices, nodes, checkpoint_every)
+    hardware = dict(devices=devices, nodes=nodes, checkpoint_every=checkpoint_every)
+    if from_: return _repeat(from_, out, data, settings | dict(task=task), hardware)
     needed = [name for name, value in (("DATA", data), ("--task", task)) if not value]
     if needed:
         raise BadInput(f"{' and '.join(needed)} needed; name a folder of radiographs and a task, or a run with --from")
     from chexnet_nb.models.recipe import new_recipe
     recipe = new_recipe(recipe, task=task, **settings)
-    devices, nodes = _check_size(devices, nodes, seeds)
-    options = dict(split=split, lists=lists, missing=missing, on_error=on_error, labels=labels, cache=cache)
-    if seeds > 1: _train_seeds(data, out, recipe, options, seeds, checkpoint_every)
-    else: _train_one(data, out, recipe, options, devices, nodes, checkpoint_every)
+    options = _trainer_options(hardware, seeds)
+    opened = dict(split=split, lists=lists, missing=missing, on_error=on_error, labels=labels, cache=cache)
+    if seeds > 1: _train_seeds(data, out, recipe, opened, seeds, options)
+    else: _train_one(data, out, recipe, opened, options)
 
 # %% ../../nbs/10_report/06_cli.ipynb #6f0e56a1
-def _check_size(devices, nodes, seeds) -> tuple[int, int]: # Devices, nodes
-    "How many devices and nodes train; raises `BadInput` for several seeds on several devices."
+def _trainer_options(hardware, seeds):
+    "On what to train; raises `BadInput` for several seeds on several devices."
     from chexnet_nb.core.distributed import launcher_size
-    launched = launcher_size()
-    devices = check_int("devices", launched[0] if devices is None else devices, 1, 1024)
-    nodes = check_int("nodes", launched[1] if nodes is None else nodes, 1, 1024)
-    check_int("seeds", seeds, 1, 100)
-    if devices*nodes > 1 and seeds > 1:
-        raise BadInput(f"{seeds} seeds on {devices*nodes} devices; train each by a command of its own, with --seed")
-    return devices, nodes
+    from chexnet_nb.training.fit import TrainerOptions
+    options = TrainerOptions(**hardware).with_defaults(*launcher_size())
+    if check_int("seeds", seeds, 1, 100) > 1 and options.world > 1:
+        raise BadInput(f"{seeds} seeds on {options.world} devices; train each by a command of its own, with --seed")
+    return options
 
-def _open_data(data, recipe, options):
+def _open_data(data, recipe, opened):
     "The images of a training; the processes of one job wait for each other."
     from chexnet_nb.core.distributed import is_main_process, retry_while_locked
     from chexnet_nb.data.dataset import prepare_data
     return retry_while_locked(
-        lambda: prepare_data(data, recipe.size, seed=recipe.seed, progress=is_main_process(), **options))
+        lambda: prepare_data(data, recipe.size, seed=recipe.seed, progress=is_main_process(), **opened))
 
 # %% ../../nbs/10_report/06_cli.ipynb #7a0e000a
-def _train_one(data, out, recipe, options, devices, nodes, checkpoint_every):
+def _train_one(data, out, recipe, opened, options):
     "Train one network."
     from chexnet_nb.core.distributed import is_main_process
     from chexnet_nb.runs.run import Run
     from chexnet_nb.training.fit import train as fit
     if is_main_process(): Run(out).refuse_finished()
-    folder = fit(_open_data(data, recipe, options), out, recipe, checkpoint_every=checkpoint_every, devices=devices, nodes=nodes,
-                 progress=is_main_process())
+    folder = fit(_open_data(data, recipe, opened), out, recipe, options=options, progress=is_main_process())
     if is_main_process(): print(_training_summary(Run(folder)))
 
 # %% ../../nbs/10_report/06_cli.ipynb #6f0e56a2
-def _train_seeds(data, out, recipe, options, seeds, checkpoint_every):
+def _train_seeds(data, out, recipe, opened, seeds, options):
     "Train a network from each of several seeds."
     from chexnet_nb.training.ensemble import ensemble_text, plan_ensemble, train_ensemble, write_ensemble
     plan_ensemble(out, recipe, seeds)
-    prepared = _open_data(data, recipe, options)
-    runs = train_ensemble(prepared, out, recipe, seeds=seeds, checkpoint_every=checkpoint_every)
+    prepared = _open_data(data, recipe, opened)
+    runs = train_ensemble(prepared, out, recipe, seeds=seeds, options=options)
     print(f"{ensemble_text(*write_ensemble(out, runs, prepared.table))} Runs, average and spreads in {out}")
 
-def _repeat(earlier, out, data, settings, devices, nodes, checkpoint_every):
+def _repeat(earlier, out, data, settings, hardware):
     "Train a run once more, and say how far the two agree."
     given = [f"--{name.replace('_', '-')}" for name, value in settings.items() if value is not None]
     if given:
         raise BadInput(f"{', '.join(given)} together with --from; a run is repeated by its own recipe: leave one of them out")
     from chexnet_nb.core.distributed import is_main_process
     from chexnet_nb.runs.run import Run
+    from chexnet_nb.training.fit import TrainerOptions
     from chexnet_nb.training.reproduction import compare_runs, reproduce
-    again = reproduce(earlier, out, data=data, devices=devices, nodes=nodes, checkpoint_every=checkpoint_every,
-                      progress=is_main_process())
+    again = reproduce(earlier, out, data=data, options=TrainerOptions(**hardware), progress=is_main_process())
     if is_main_process(): print(_training_summary(Run(again)), compare_runs(earlier, again), sep="\n")
 
 def _training_summary(run) -> str:
