@@ -370,7 +370,7 @@ def test_public_weights_come_over_a_broken_line_and_predict(server, tmp_path, mo
 
     import torch
 
-    from chexnet_nb import weights
+    from chexnet_nb.models import zoo
     from chexnet_nb.runs.external import import_weights
     from chexnet_nb.runs.inference import predict_files
     from chexnet_nb.data.labels import FINDINGS
@@ -379,12 +379,12 @@ def test_public_weights_come_over_a_broken_line_and_predict(server, tmp_path, mo
     torch.save({"state_dict": theirs.state_dict()}, tmp_path/"w.pth")
     server.files["w.pth"] = (tmp_path/"w.pth").read_bytes()
     server.faults["w.pth"] = ["500", "html", "drop", "stall", "drop"]
-    known = weights.Known("mine", f"{server.url}/w.pth", "densenet_demo", 64, FINDINGS, (), False, "a test", "", "none", "")
-    monkeypatch.setattr(weights, "known_weights", lambda: {"mine": known})
-    monkeypatch.setattr("chexnet_nb.models.weights.fetch_all", lambda files, **how: fetch_all(files, **how | QUICK))
+    known = zoo.PublicWeights("mine", f"{server.url}/w.pth", "densenet_demo", 64, FINDINGS, (), False, "a test", "", "none", "")
+    monkeypatch.setattr(zoo, "public_weights", lambda: {"mine": known})
+    monkeypatch.setattr("chexnet_nb.models.zoo.fetch_all", lambda files, **how: fetch_all(files, **how | QUICK))
     run = import_weights("mine", tmp_path/"run", folder=tmp_path/"kept", progress=False)
     about = json.loads((tmp_path/"run/run.json").read_text())["imported"]
-    assert about["sha256"] == weights.sha256_of(tmp_path/"w.pth") == (tmp_path/"kept/mine.sha256").read_text().strip()
+    assert about["sha256"] == zoo.sha256_of(tmp_path/"w.pth") == (tmp_path/"kept/mine.sha256").read_text().strip()
     (tmp_path/"films").mkdir()
     for i in range(3): (tmp_path/f"films/{i}.png").write_bytes(noise(i))
     table, refused = predict_files(run.folder, tmp_path/"films", progress=False)
@@ -393,5 +393,5 @@ def test_public_weights_come_over_a_broken_line_and_predict(server, tmp_path, mo
     import_weights("mine", tmp_path/"again", folder=tmp_path/"kept", progress=False)
     assert len(server.requests) == asked
     (tmp_path/"kept/mine.pth").write_bytes(b"another")
-    with pytest.raises(BadInput, match="is not what was fetched first"):
+    with pytest.raises(BadInput, match="of the first download"):
         import_weights("mine", tmp_path/"third", folder=tmp_path/"kept", progress=False)

@@ -26,7 +26,7 @@ from ..data.images import read_radiograph
 from ..data.labels import FINDINGS, finding_name
 from ..metrics.predictions import write_predictions
 from ..models.base import Network
-from ..runs.inference import image_files_of, read_batches
+from ..runs.inference import list_images, read_batches
 from ..runs.run import Run
 from .boxes import find_boxes
 from .maps import Scale, evidence, fit_scale, image_maps, upscale
@@ -93,7 +93,7 @@ def add_caption(
     top: float, # `Scale.top`
     *,
     boxes: np.ndarray|Sequence=(), # Rows x, y, w, h in pixels of the picture
-    caution: str="", # What else must be said, such as `Run.caution`
+    caution: str="", # What else must be said, such as `Run.warning`
     side: int=768, # Longest side in pixels of the picture as it is drawn
 ) -> Image.Image:
     "A picture with boxes, a caption, its colour scale and the notice below it."
@@ -118,7 +118,7 @@ def said_of_maps(
     model: Network, # The network
 ) -> str: # "   Grad-CAM, not exact"; nothing for exact maps
     "What a caption says of maps that are not exact."
-    return "" if model.exact else f"   {model.maps}, not exact"
+    return "" if model.exact_cam else f"   {model.maps}, not exact"
 
 # %% ../../nbs/09_cam/03_draw.ipynb #8c0fa73b
 def _findings_to_show(model, wanted, probabilities, points) -> list[int]:
@@ -155,7 +155,7 @@ def _stems(files) -> dict[str, str]: # Name -> how the names of its pictures beg
 class _Drawer:
     "What the pictures of one folder have in common."
     def __init__(self, run, model, out, files, scale, share, opacity):
-        self.out, self.top, self.share, self.opacity, self.caution = out, scale.top, share, opacity, run.caution
+        self.out, self.top, self.share, self.opacity, self.caution = out, scale.top, share, opacity, run.warning
         self.stems, self.kind = _stems(files), said_of_maps(model)
         self.points = {f: p for f, p in run.thresholds.items() if p == p}
 
@@ -200,7 +200,7 @@ def write_maps(
 ) -> dict[str, str]: # Name -> why it could not be read
     "Overlays `NAME_FINDING.png`, `boxes.csv` (pixels of the source image) and `probabilities.csv` for radiographs."
     run, out = Run(run), Path(out)
-    model, files = run.model(), image_files_of(images)
+    model, files = run.model(), list_images(images)
     for f in findings or []: finding_index(model, f)
     with folder_lock(check_output_folder(out), "drawing maps into"), wrap_os_errors(out):
         if (out/"probabilities.csv").exists(): raise BadInput(f"{out} holds results already; name another folder")

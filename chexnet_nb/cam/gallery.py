@@ -67,7 +67,7 @@ class Gallery:
         known = {f: p for f, p in run.thresholds.items() if p == p}
         self.points = {f: known.get(f, .5) for f in model.findings} # Finding -> operating point
         self.cache, self.files, self.cached = cache, files or {}, set(cache.names) if cache else set()
-        self.synthetic, self.caution = synthetic, run.caution # Of the images; of the network
+        self.synthetic, self.caution = synthetic, run.warning # Of the images; of the network
         self.boxes, self.note, self.scale = None, "", None # As `_complete` sets them
         self.views, self.thumbs, self.wanted = OrderedDict(), {}, []
         self.read, self.looking = OrderedDict(), set() # Files as they were read; threads that wait for a view

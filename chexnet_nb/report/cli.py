@@ -134,7 +134,7 @@ def _trained(trained) -> str:
     "What came of a training, in a line."
     kept = trained.curves.set_index("epoch").loc[trained.about["best_epoch"]]
     said = f"validation loss {kept['val_loss']:.4f} in epoch {trained.about['best_epoch']} of {len(trained.curves)}"
-    return f"{said}; run in {trained.folder}" + (f"; {trained.caution}" if trained.caution else "")
+    return f"{said}; run in {trained.folder}" + (f"; {trained.warning}" if trained.warning else "")
 
 def _repeat(earlier, out, data, settings, devices, nodes, checkpoint_every):
     "Train a run once more, and say how far it is the same."
@@ -150,8 +150,8 @@ def _repeat(earlier, out, data, settings, devices, nodes, checkpoint_every):
 # %% ../../nbs/10_report/06_cli.ipynb #b2af56f3
 def _told(run) -> str:
     "The last line of an answer."
-    from chexnet_nb.runs.run import Run
-    caution = Run(run).caution
+    from chexnet_nb.runs.run import open_run
+    caution = open_run(run).warning
     return "research only, not for diagnosis" + (f"; {caution}: its answers say nothing about radiographs" if caution else "")
 
 def predict(
@@ -166,10 +166,11 @@ def predict(
     check_new_file(out)
     from chexnet_nb.training.ensemble import member_folders, predict_members
     from chexnet_nb.runs.run import Run
-    table, refused = predict_members(run, image, tta=tta, engine=engine)
-    one = next(iter(member_folders(run)), run)
-    write_predictions(table, out, trained_on=Run(one).trained_on)
-    print(f"{len(table):,} images in {out}; {_told(one)}")
+    members = member_folders(run)
+    first = Run(members[0] if members else run)
+    table, refused = predict_members(run if members else first, image, tta=tta, engine=engine)
+    write_predictions(table, out, trained_on=first.trained_on)
+    print(f"{len(table):,} images in {out}; {_told(first)}")
     raise_unreadable(refused)
 
 def export(
@@ -201,13 +202,13 @@ def import_(
         from chexnet_nb.runs.hub import pull
         return print(f"{what} in {pull(what[3:], out)}; {_told(out)}")
     from chexnet_nb.runs.external import import_weights
-    from chexnet_nb.runs.reference import reference_said
+    from chexnet_nb.runs.reference import reference_text
     made = import_weights(what, out, architecture=architecture, findings=findings, size=size, pickled=pickled,
                           pretrained=pretrained, synthetic=synthetic)
     about = made.about["imported"]
     if (had := about.get("sha256_published")) and had != about["sha256"]:
         print(f"caution: the SHA-256 of {what} is {about['sha256']}; {about['sha256_by']} had {had}")
-    if found := about.get("reference"): print(reference_said(found))
+    if found := about.get("reference"): print(reference_text(found))
     head = "; its last layer is random: train it before its answers mean anything" if "weights" in about else ""
     print(f"{len(made.findings)} findings at {made.size} px in {made.folder}; licence: {about['licence']}{head}; {_told(out)}")
 

@@ -130,7 +130,7 @@ def _more(command) -> str:
 def _public(name) -> list[str]:
     "The public weights, for `chexnet import`."
     if name != "import": return []
-    from chexnet_nb.models.weights import public_weights
+    from chexnet_nb.models.zoo import public_weights
     return ["public weights, by name:", *(f"  {k.name:28} {k.licence:14} {k.source}" for k in public_weights().values())]
 
 # %% ../../nbs/10_report/05_command.ipynb #80ea350b

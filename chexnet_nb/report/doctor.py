@@ -91,7 +91,7 @@ def run_lines(
     for folder in sorted(p.parent for pattern in ("runs/*/run.json", "reports/*/*/run.json") for p in root.glob(pattern)):
         try: run = Run(folder)
         except BadInput as e: found.append(str(e)); continue
-        caution = f"; {run.caution}" if run.caution else ""
+        caution = f"; {run.warning}" if run.warning else ""
         found.append(f"{folder}: {run.about.get('recipe', {}).get('task', 'a run')}, {run.about.get('status', '?')}{caution}")
     return found
 

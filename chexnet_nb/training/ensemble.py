@@ -82,7 +82,7 @@ def average_predictions(
     fold: str="test", # "val" or "test"
 ) -> pd.DataFrame: # A predictions table
     "The mean of the log odds of several runs; raises `BadInput` for fewer than two, or other images or findings."
-    return average_table({Path(r).name: Run(r).needed().predictions(fold) for r in runs})
+    return average_table({Path(r).name: Run(r).require_finished().predictions(fold) for r in runs})
 
 def write_ensemble(
     out: str|Path, # Folder of the runs
@@ -115,7 +115,7 @@ def ensemble_text(
 
 # %% ../../nbs/08_training/06_ensemble.ipynb #2f77ba82
 def predict_members(
-    run: str|Path, # Folder of several seeds, a run folder, or any folder with a checkpoint
+    run: str|Path|Run, # Folder of several seeds, a run, or any folder with a checkpoint
     images: str|Path|Iterable[str|Path], # Files and folders
     *,
     batch_size: int=BATCH, # Images a forward pass
@@ -123,7 +123,8 @@ def predict_members(
     **how, # `tta` and `engine`, as `predict_files` takes them
 ) -> tuple[pd.DataFrame, dict[str, str]]: # As `predict_files` gives them
     "As `predict_files`; of several seeds the mean of the log odds. Raises `BadInput` also where one of them is unfinished."
-    runs, options = member_folders(run), dict(batch_size=batch_size, progress=progress, **how)
+    options = dict(batch_size=batch_size, progress=progress, **how)
+    runs = [] if isinstance(run, Run) else member_folders(run)
     if not runs: return predict_files(run, images, **options)
     if not (Path(run)/MADE[-1]).is_file():
         raise BadInput(f"{run}: not every seed is finished; repeat the command that trains them")

@@ -65,14 +65,14 @@ class LitCheXNet(pl.LightningModule):
         super().__init__()
         self.model, self.recipe, self.seen, self.validated = model, recipe, dict(_NOTHING), dict(_NOTHING)
         self.begun = 0 # The epoch that `seen` is of, where a training goes on
-        self.taught = torch.compile(model.taught) if recipe.compile else model.taught
+        self.training_logits = torch.compile(model.training_logits) if recipe.compile else model.training_logits
         for name, counts in dict(positives=positives, negatives=negatives).items(): # go to the device with the network
             self.register_buffer(name, torch.as_tensor(counts, dtype=torch.float32), persistent=False)
 
     def loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         "The recipe's loss on a batch of uint8 images."
-        taught = self.taught if self.training else self.model.taught
-        logits = taught(self.model.to_input(images), labels)
+        logits_of = self.training_logits if self.training else self.model.training_logits
+        logits = logits_of(self.model.to_input(images), labels)
         return recipe_loss(self.recipe, logits, labels, positives=self.positives, negatives=self.negatives)
 
     def training_step(self, batch, i):
@@ -344,7 +344,7 @@ def train(
     with folder_lock(run.folder, "training into") if is_main_process() else nullcontext(), wrap_os_errors(run.folder):
         run = Run(out) # What another process has done until now
         record["start"] = weights_fingerprint(model)
-        if is_main_process(): run.begin(record, study.split, source=study.source, data=study.data, cache=cache.path)
+        if is_main_process(): run.start(record, study.split, source=study.source, data=study.data, cache=cache.path)
         epoch = _fit(training, data, run.folder, progress=progress, devices=devices, nodes=nodes,
                      checkpoint_every=checkpoint_every)
         _finish(Run(out), training.model, data, epoch, progress and is_main_process())

@@ -32,7 +32,7 @@ def study_again(
     progress: bool=True, # Bars on stderr
 ) -> PreparedData:
     "The data that a run was trained on, made ready; raises `BadInput` where they are not there."
-    about, opened = earlier.needed().about, earlier.about.get("opened", {})
+    about, opened = earlier.require_finished().about, earlier.about.get("opened", {})
     folder = Path(data) if data else earlier.data
     if folder is None: raise BadInput(f"the data of {earlier.folder} are not where they were; name their folder before --from")
     place = earlier.cache.path if earlier.cache and not data else None
@@ -54,7 +54,7 @@ def reproduce(
     progress: bool=True, # Bars on stderr
 ) -> Path: # The new run folder
     "Repeat a run from its folder; raises `BadInput` that says what is not as it was."
-    run = Run(earlier).needed()
+    run = Run(earlier).require_finished()
     if "recipe" not in run.about: raise BadInput(f"{earlier} was not trained here; a run that was can be repeated")
     if is_main_process(): Run(out).refuse_finished()
     recipe, was = new_recipe(**run.about["recipe"]), run.about
