@@ -127,8 +127,8 @@ def imagenet_state(
     "torchvision's ImageNet weights; raises `BadInput` with a way out if they are not available."
     try: return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except (URLError, OSError, RuntimeError) as e:
-        raise BadInput(f"ImageNet weights could not be loaded ({e}). Download {weights.url} on a connected machine and copy it to "
-                       f"{torch.hub.get_dir()}/checkpoints, or choose a random start with pretrained=False") from e
+        raise BadInput(f"ImageNet weights could not be loaded ({e}). Download {weights.url} on a connected machine and copy it "
+                       f"to {torch.hub.get_dir()}/checkpoints, or choose a random start with pretrained=False") from e
 
 # %% ../../nbs/06_models/02_base.ipynb #ae13084a
 def pool_before_conv(

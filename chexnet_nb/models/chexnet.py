@@ -114,8 +114,8 @@ def read_config(
     findings, architecture, size = (config[k] for k in ("findings", "architecture", "size"))
     named = isinstance(findings, list) and findings and all(isinstance(f, str) for f in findings)
     if not (isinstance(architecture, str) and named and isinstance(size, int)):
-        raise BadInput(f"{folder/'model.json'} is damaged: expected the name of an architecture, a list of findings and a size in "
-                       f"pixels; {advice}")
+        raise BadInput(f"{folder/'model.json'} is damaged: expected the name of an architecture, a list of findings and a size "
+                       f"in pixels; {advice}")
     try: find_architecture(architecture)
     except BadInput as e: raise BadInput(f"{folder/'model.json'}: {e}") from None
     return config

@@ -62,7 +62,8 @@ def export_onnx(
         onnx.helper.set_model_props(proto, {"chexnet_nb": json.dumps(about)})
         onnx.save(proto, part)
         with torch.no_grad(): off = np.abs(onnx_predictor(part)(images) - _BytesToProbabilities(model)(images).numpy()).max()
-        if not off <= TOLERANCE: raise BadInput(f"the export of {run.folder} is {off:.1e} off PyTorch; predict with --engine torch")
+        if not off <= TOLERANCE:
+            raise BadInput(f"the export of {run.folder} is {off:.1e} off PyTorch; predict with --engine torch")
     return file
 
 # %% ../../nbs/07_runs/03_onnx.ipynb #9a6a8c6d

@@ -215,7 +215,7 @@ class Run:
         data: Path, # The data folder
         cache: Path, # Its prepared images
     ) -> None:
-        "Start or continue; raises `BadInput` for a finished run, an unfinished one of another recipe or split, or another folder."
+        "Start or continue; raises `BadInput` for a finished run, one of another recipe or split, or another folder."
         self.refuse_finished()
         if self.about: return self.refuse_other(about)
         home, paths = self.folder.resolve(), dict(data=Path(data).resolve(), cache=Path(cache).resolve())
