@@ -991,7 +991,7 @@ def _(g, here):
     for command in ("predict", "cam", "evaluate", "train"):
         (here/command).mkdir()
         (here/command/"probabilities.csv").write_text("mine")
-        refused(here, *OUTPUTS[command](g, here/command), says="never overwritten|already holds results|is no run folder")
+        refused(here, *OUTPUTS[command](g, here/command), says="never overwritten|already holds results|is not a run folder")
     refused(here, "train", g.data, "--task", "chexnet14", "--out", g.run, *SMALL, says="holds a finished run")
 
 

@@ -197,7 +197,7 @@ def test_no_room_is_said_before_the_start(server, tmp_path, monkeypatch):
     import shutil
     server.files["images_001.tar.gz"] = ONE
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 10))
-    with pytest.raises(BadInput, match="GB free; free disk space"):
+    with pytest.raises(BadInput, match="GB free; make room"):
         download(tmp_path, "1", server.url, progress=False, small_files=False, **QUICK)
     assert not (tmp_path/"images_001.tar.gz").exists()
 
@@ -227,7 +227,7 @@ def killed_until_done(code, args, began, kills=10, seed=0):
 
 PREPARE = """
     from chexnet_nb.data.cache import prepare
-    prepare(sys.argv[1], 128, sys.argv[2], workers=2, on_error="skip", progress=False)
+    prepare(sys.argv[1], 128, sys.argv[2], workers=2, on_bad="skip", progress=False)
 """
 
 
@@ -274,7 +274,7 @@ def test_a_full_disk_in_prepare_loses_nothing(folder, tmp_path):
     process = start(limited, data, tmp_path/"cache")
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 2 and "File too large" in said and "Traceback" not in said
-    assert "run the same command again to continue" in said
+    assert "run the same command again to go on" in said
     done = sum(1 for line in open(tmp_path/"cache"/"journal.jsonl") if line.strip())
     assert done > 200
     prepare(data, 128, tmp_path/"cache", on_error="skip", progress=False)
@@ -306,7 +306,7 @@ def test_prepare_from_archives_killed_ten_times_ends_the_same(tmp_path):
     data.mkdir()
     for i in (1, 2, 3): (data/f"images_{i:03d}.tar.gz").write_bytes(archive(i, 250, 200))
     whole = contents(prepare_release(data, 128, tmp_path/"whole", progress=False).path)
-    code = PREPARE.replace("cache import prepare", "nih import prepare_release").replace("prepare(", "prepare_release(")
+    code = PREPARE.replace("cache import prepare", "release import prepare_release").replace("prepare(", "prepare_release(")
     assert killed_until_done(code, (data, tmp_path/"cache"), (tmp_path/"cache"/"images.npy").exists) >= 3
     assert contents(tmp_path/"cache") == whole
 
@@ -344,13 +344,13 @@ def test_a_module_planted_among_the_images_does_not_run(tmp_path):
     assert len(Cache(data/".cache"/"32")) == 130 and not (data/"ran").exists()
 
 
-def test_modules_that_need_no_torch_import_none():
+def test_rooms_that_need_no_torch_import_none():
     code = "import sys, chexnet_nb.data.cache, chexnet_nb.data.nih, chexnet_nb.data.splits\nassert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_a_script_without_a_main_guard_prepares_with_workers(folder, tmp_path):
-    arguments = f"{str(folder[0])!r}, 64, {str(tmp_path/'cache')!r}, on_error='skip', workers=2, progress=False"
+    arguments = f"{str(folder[0])!r}, 64, {str(tmp_path/'cache')!r}, on_bad='skip', workers=2, progress=False"
     (tmp_path/"script.py").write_text(f"from chexnet_nb.data.cache import prepare\nprint(len(prepare({arguments})))\n")
     ran = subprocess.run([sys.executable, tmp_path/"script.py"], capture_output=True, text=True, check=True)
     assert ran.stdout.split()[-1] == "1198"
@@ -370,7 +370,7 @@ def test_public_weights_come_over_a_broken_line_and_predict(server, tmp_path, mo
 
     import torch
 
-    from chexnet_nb.models import weights
+    from chexnet_nb.models import zoo
     from chexnet_nb.runs.external import import_weights
     from chexnet_nb.runs.inference import predict_files
     from chexnet_nb.data.labels import FINDINGS
@@ -379,12 +379,12 @@ def test_public_weights_come_over_a_broken_line_and_predict(server, tmp_path, mo
     torch.save({"state_dict": theirs.state_dict()}, tmp_path/"w.pth")
     server.files["w.pth"] = (tmp_path/"w.pth").read_bytes()
     server.faults["w.pth"] = ["500", "html", "drop", "stall", "drop"]
-    known = weights.PublicWeights("mine", f"{server.url}/w.pth", "densenet_demo", 64, FINDINGS, (), False, "a test", "", "none", "")
-    monkeypatch.setattr(weights, "public_weights", lambda: {"mine": known})
-    monkeypatch.setattr("chexnet_nb.models.weights.fetch_all", lambda files, **how: fetch_all(files, **how | QUICK))
+    known = zoo.PublicWeights("mine", f"{server.url}/w.pth", "densenet_demo", 64, FINDINGS, (), False, "a test", "", "none", "")
+    monkeypatch.setattr(zoo, "public_weights", lambda: {"mine": known})
+    monkeypatch.setattr("chexnet_nb.models.zoo.fetch_all", lambda files, **how: fetch_all(files, **how | QUICK))
     run = import_weights("mine", tmp_path/"run", folder=tmp_path/"kept", progress=False)
     about = json.loads((tmp_path/"run/run.json").read_text())["imported"]
-    assert about["sha256"] == weights.sha256_of(tmp_path/"w.pth") == (tmp_path/"kept/mine.sha256").read_text().strip()
+    assert about["sha256"] == zoo.sha256_of(tmp_path/"w.pth") == (tmp_path/"kept/mine.sha256").read_text().strip()
     (tmp_path/"films").mkdir()
     for i in range(3): (tmp_path/f"films/{i}.png").write_bytes(noise(i))
     table, refused = predict_files(run.folder, tmp_path/"films", progress=False)
@@ -393,5 +393,5 @@ def test_public_weights_come_over_a_broken_line_and_predict(server, tmp_path, mo
     import_weights("mine", tmp_path/"again", folder=tmp_path/"kept", progress=False)
     assert len(server.requests) == asked
     (tmp_path/"kept/mine.pth").write_bytes(b"another")
-    with pytest.raises(BadInput, match="is not what was fetched first"):
+    with pytest.raises(BadInput, match="of the first download"):
         import_weights("mine", tmp_path/"third", folder=tmp_path/"kept", progress=False)

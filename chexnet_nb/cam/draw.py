@@ -26,7 +26,7 @@ from ..data.images import read_radiograph
 from ..data.labels import FINDINGS, finding_name
 from ..metrics.predictions import write_predictions
 from ..models.base import Network
-from ..runs.inference import image_files_of, read_batches
+from ..runs.inference import list_images, read_batches
 from ..runs.run import Run
 from .boxes import find_boxes
 from .maps import Scale, evidence, fit_scale, image_maps, upscale
@@ -118,7 +118,7 @@ def add_caption(
     top: float, # `Scale.top`
     *,
     boxes: np.ndarray|Sequence=(), # Rows x, y, w, h in pixels of the picture
-    caution: str="", # A warning in red, such as `Run.caution`
+    caution: str="", # A warning in red, such as `Run.warning`
     side: int=768, # Longest side of the picture in pixels
 ) -> Image.Image:
     "A picture with boxes, and below it a caption, its colour scale and the notice."
@@ -209,7 +209,7 @@ class _MapWriter:
         if note := maps_note(self.model): text += f"   {note}"
         picture = overlay(image, heat, top, opacity=self.opacity)
         with atomic_path(self.out/f"{self.stems[name]}_{finding.replace(' ', '_')}.png") as file:
-            add_caption(picture, text, top, boxes=boxes[:, :4], caution=self.run.caution).save(file)
+            add_caption(picture, text, top, boxes=boxes[:, :4], caution=self.run.warning).save(file)
         first = name, finding, probability, .5 if point is None else point
         self.boxes += [dict(zip(BOX_COLUMNS, (*first, *box))) for box in boxes]
 
@@ -241,7 +241,7 @@ def write_maps(
 ) -> dict[str, str]: # Name -> why it could not be read
     "Overlays `NAME_FINDING.png`, `boxes.csv` (pixels of the source image) and `probabilities.csv` for radiographs."
     run, out = Run(run), Path(out)
-    model, files, refused = run.model(), image_files_of(images), {}
+    model, files, refused = run.model(), list_images(images), {}
     for f in findings or []: finding_index(model, f)
     with folder_lock(check_output_folder(out), "drawing maps into"), wrap_os_errors(out):
         if (out/"probabilities.csv").exists(): raise BadInput(f"{out} already holds results; choose another folder")

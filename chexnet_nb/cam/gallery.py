@@ -82,7 +82,7 @@ class Gallery:
     ):
         self.run, self.model, self.info, self.labels, self.probabilities = run, model, info, labels, probabilities
         self.cache, self.files, self.cached = cache, files or {}, set(cache.names) if cache else set()
-        self.synthetic, self.caution = synthetic, run.caution # About the images; about the network
+        self.synthetic, self.warning = synthetic, run.warning # About the images; about the network
         self.points = {f: .5 for f in model.findings} # Finding -> operating point
         self.points |= {f: p for f, p in run.thresholds.items() if f in self.points and not np.isnan(p)}
         self.boxes, self.note, self.scale = None, "", None # True boxes, why there are none, colour scale: set by `_complete`
@@ -360,7 +360,7 @@ def export_view(
     if image is None: raise BadInput(f"{name} cannot be decoded, so there is no view to export")
     parts = [name, f"{finding.replace('_', ' ')} {gallery.probabilities.at[name, finding]:.3f}",
              "synthetic" if gallery.synthetic else "", maps_note(gallery.model)]
-    return add_caption(np.array(image), "   ".join(filter(None, parts)), gallery.scale.top, caution=gallery.caution)
+    return add_caption(np.array(image), "   ".join(filter(None, parts)), gallery.scale.top, caution=gallery.warning)
 
 # %% ../../nbs/09_cam/04_gallery.ipynb #b67a81c2
 def display_name(
@@ -389,7 +389,7 @@ def title_html(
     "One line: finding, probability, operating point and label, and warnings about the image and the network."
     p, y, point = gallery.probabilities.at[name, finding], gallery.labels.at[name, finding], gallery.points[finding]
     number = "no probability" if np.isnan(p) else f"{p:.3f}, {'at or above' if p >= point else 'below'} {point:.3f}"
-    tags = filter(None, ("synthetic" if gallery.synthetic else "", gallery.caution, NOTICE))
+    tags = filter(None, ("synthetic" if gallery.synthetic else "", gallery.warning, NOTICE))
     return (f'<div class="cam-title">{display_name(finding)}: {number}; {_label_text(y)} '
             + " ".join(f'<span class="cam-tag">{tag}</span>' for tag in tags) + "</div>")
 

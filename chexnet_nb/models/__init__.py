@@ -11,5 +11,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "recipe": ["Recipe", "new_recipe"],
     "base": ["Network"],
+    "state_dict": ["load_weights"],
     "chexnet": ["CheXNet", "new_model", "load_model", "save_model"],
+    "zoo": ["public_weights"],
 })

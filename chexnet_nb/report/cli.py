@@ -170,13 +170,13 @@ def _training_summary(run) -> str:
     "The result of a training, in one line."
     best = run.curves.set_index("epoch").loc[run.about["best_epoch"]]
     text = f"validation loss {best['val_loss']:.4f} in epoch {run.about['best_epoch']} of {len(run.curves)}"
-    return f"{text}; run in {run.folder}" + (f"; {run.caution}" if run.caution else "")
+    return f"{text}; run in {run.folder}" + (f"; {run.warning}" if run.warning else "")
 
 # %% ../../nbs/10_report/06_cli.ipynb #b2af56f3
 def _disclaimer(run) -> str:
     "How the answers of a run may be used; the end of each message about them."
     from chexnet_nb.runs.run import Run
-    caution = Run(run).caution
+    caution = Run(run).warning
     return "research only, not for diagnosis" + (f"; {caution}: its answers say nothing about radiographs" if caution else "")
 
 def predict(
@@ -237,12 +237,12 @@ def import_(
 # %% ../../nbs/10_report/06_cli.ipynb #7a0e000b
 def _print_import(what, made, out):
     "What was imported, with a warning where the file is not the one that was published."
-    from chexnet_nb.runs.reference import reference_said
+    from chexnet_nb.runs.reference import reference_text
     about = made.about["imported"]
     published = about.get("sha256_published")
     if published and published != about["sha256"]:
         print(f"caution: the SHA-256 of {what} is {about['sha256']}; {about['sha256_by']} had {published}")
-    if found := about.get("reference"): print(reference_said(found))
+    if found := about.get("reference"): print(reference_text(found))
     note = "; its last layer is random: train it before its answers mean anything" if "weights" in about else ""
     print(f"{len(made.findings)} findings at {made.size} px in {made.folder}; licence: {about['licence']}{note}; "
           f"{_disclaimer(out)}")

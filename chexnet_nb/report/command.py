@@ -154,7 +154,7 @@ def _epilog(command) -> str:
 
 def _public_weights() -> list[str]:
     "The public weights, for the help of `chexnet import`."
-    from chexnet_nb.models.weights import public_weights
+    from chexnet_nb.models.zoo import public_weights
     return ["public weights, by name:", *(f"  {w.name:28} {w.licence:14} {w.source}" for w in public_weights().values())]
 
 # %% ../../nbs/10_report/05_command.ipynb #80ea350b

@@ -97,7 +97,7 @@ def run_lines(
         except BadInput as e:
             lines.append(str(e))
             continue
-        caution = f"; {run.caution}" if run.caution else ""
+        caution = f"; {run.warning}" if run.warning else ""
         lines.append(f"{folder}: {run.about.get('recipe', {}).get('task', 'a run')}, {run.about.get('status', '?')}{caution}")
     return lines
 

@@ -11,6 +11,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "run": ["Run"],
     "inference": ["predict", "predict_files"],
-    "hub": ["push"],
+    "onnx": ["export_onnx"],
+    "hub": ["push", "pull"],
     "external": ["import_weights"],
 })

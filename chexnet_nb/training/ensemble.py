@@ -80,7 +80,7 @@ def average_predictions(
     fold: str="test", # "val" or "test"
 ) -> pd.DataFrame: # A predictions table
     "The mean log odds of several runs; raises `BadInput` for fewer than two, or for different images or findings."
-    return average_table({Path(r).name: Run(r).needed().predictions(fold) for r in runs})
+    return average_table({Path(r).name: Run(r).require_finished().predictions(fold) for r in runs})
 
 def write_ensemble(
     out: str|Path, # Folder of the runs
@@ -113,7 +113,7 @@ def ensemble_text(
 
 # %% ../../nbs/08_training/06_ensemble.ipynb #2f77ba82
 def predict_members(
-    run: str|Path, # Folder of several seeds, a run folder, or any folder with a checkpoint
+    run: str|Path|Run, # Folder of several seeds, a run, or any folder with a checkpoint
     images: str|Path|Iterable[str|Path], # Files and folders
     **kwargs, # Keyword arguments of `predict_files`
 ) -> tuple[pd.DataFrame, dict[str, str]]: # As from `predict_files`

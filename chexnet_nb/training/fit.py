@@ -69,7 +69,7 @@ class LitCheXNet(pl.LightningModule):
         self.model, self.recipe = model, recipe
         self.seen, self.validated = _no_batches(), _no_batches() # Sums of the epoch so far, on this device
         self.begun = 0 # The epoch in which training begins or resumes; `ChestData` skips the batches seen in it
-        self.training_logits = torch.compile(model.taught) if recipe.compile else model.taught
+        self.training_logits = torch.compile(model.training_logits) if recipe.compile else model.training_logits
         for name, counts in dict(positives=positives, negatives=negatives).items(): # Buffers move to the device with the network
             self.register_buffer(name, torch.as_tensor(counts, dtype=torch.float32), persistent=False)
 
@@ -83,7 +83,7 @@ class LitCheXNet(pl.LightningModule):
 
     def loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         "The recipe's loss on a batch of uint8 images."
-        logits_of = self.training_logits if self.training else self.model.taught
+        logits_of = self.training_logits if self.training else self.model.training_logits
         logits = logits_of(self.model.to_input(images), labels)
         return recipe_loss(self.recipe, logits, labels, positives=self.positives, negatives=self.negatives)
 
@@ -334,7 +334,7 @@ def train(
     lock = folder_lock(run.folder, "training into") if is_main_process() else nullcontext()
     with lock, wrap_os_errors(run.folder):
         run = Run(out) # Read again: another process may have written to it
-        if is_main_process(): run.begin(record, study.split, source=study.source, data=study.data, cache=study.cache.path)
+        if is_main_process(): run.start(record, study.split, source=study.source, data=study.data, cache=study.cache.path)
         epoch = _fit(training, data, run.folder, options, progress)
         _finish(Run(out), training.model, data, epoch, progress and is_main_process())
     return run.folder

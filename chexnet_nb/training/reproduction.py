@@ -32,7 +32,7 @@ def restore_data(
     progress: bool=True, # Progress bars on stderr
 ) -> PreparedData:
     "Prepare the data that a run was trained on; raises `BadInput` if they are missing."
-    record, opened = earlier.needed().about, earlier.about.get("opened", {})
+    record, opened = earlier.require_finished().about, earlier.about.get("opened", {})
     folder = Path(data) if data else earlier.data
     if folder is None:
         raise BadInput(f"the data of {earlier.folder} have moved; name their folder before --from")
@@ -55,7 +55,7 @@ def reproduce(
     options: TrainerOptions=TrainerOptions(), # As in `train`; devices and machines by default as launched, else as in the run
 ) -> Path: # The new run folder
     "Repeat a run from its folder; raises `BadInput` that names what has changed."
-    run = Run(earlier).needed()
+    run = Run(earlier).require_finished()
     record = run.about
     if "recipe" not in record: raise BadInput(f"{earlier} was not trained here; only runs that were can be repeated")
     if is_main_process(): Run(out).refuse_finished()
