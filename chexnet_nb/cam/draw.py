@@ -147,7 +147,7 @@ def maps_note(
     model: Network, # The network
 ) -> str: # Such as "Grad-CAM, not exact"; empty for exact maps
     "A note for maps that are not exact."
-    return "" if model.exact else f"{model.maps}, not exact"
+    return "" if model.exact_cam else f"{model.maps}, not exact"
 
 # %% ../../nbs/09_cam/03_draw.ipynb #8c0fa73d
 def finding_index(

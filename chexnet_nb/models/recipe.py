@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['TASKS', 'PRECISIONS', 'LOSSES', 'POOLINGS', 'SCHEDULES', 'TTA', 'PREDICT_TTA', 'ENGINES', 'BATCH_NORMS',
-           'ARCHITECTURES', 'FAMILIES', 'CHOICES', 'LIMITS', 'RECIPES', 'EARLIER_SETTINGS', 'UNSPECIFIED',
-           'Architecture', 'find_architecture', 'Recipe', 'recipe_settings', 'rename_settings', 'renamed_note',
-           'new_recipe', 'parse_setting', 'departures']
+           'ARCHITECTURES', 'FAMILIES', 'CHOICES', 'LIMITS', 'RECIPES', 'UNSPECIFIED', 'Architecture',
+           'find_architecture', 'Recipe', 'recipe_settings', 'rename_settings', 'new_recipe', 'parse_setting',
+           'departures']
 
 # %% ../../nbs/06_models/01_recipe.ipynb #ee361abb
 from dataclasses import dataclass, fields, replace
@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 import pandas as pd
 from fastcore.docments import docments
 
-from ..core.errors import BadInput
+from ..core.errors import EARLIER_NAMES, BadInput, check_renamed
 from ..data.labels import FINDINGS
 
 # %% ../../nbs/06_models/01_recipe.ipynb #520becb3
@@ -168,24 +168,12 @@ RECIPES = {"paper": {}, "strong": dict(
     early_stop_patience=(20, "no early end: the rate must come down"))} # Setting -> its value and its source
 
 # %% ../../nbs/06_models/01_recipe.ipynb #5a1e7c02
-EARLIER_SETTINGS = dict(
-    stop_after="early_stop_patience", plateau="lr_patience", decay="lr_factor", accumulate="accumulate_batches",
-    moving_average="ema_decay", norm="batch_norm", views="tta", shift="max_shift", crop="min_crop",
-    rotate="max_rotate") # Name in version 0.2 -> name now
-
 def rename_settings(
     recorded: dict, # Settings and their values, as any version wrote them to run.json
 ) -> dict: # Under their present names
     "Settings that version 0.2 recorded, as they are called now."
-    renamed = {EARLIER_SETTINGS.get(name, name): value for name, value in recorded.items()}
+    renamed = {EARLIER_NAMES.get(name, name): value for name, value in recorded.items()}
     return renamed | ({"tta": "none"} if renamed.get("tta") == "one" else {})
-
-def renamed_note(
-    names, # Unknown settings
-) -> str: # " (now early_stop_patience)", or nothing
-    "The present names of settings that were renamed, for a message."
-    present = [EARLIER_SETTINGS[name] for name in names if name in EARLIER_SETTINGS]
-    return f" (now {', '.join(present)})" if present else ""
 
 # %% ../../nbs/06_models/01_recipe.ipynb #b82ec577
 def _typed(kind, value):
@@ -204,7 +192,8 @@ def new_recipe(
     values = {name: value for name, (value, _) in RECIPES[recipe].items()} | values
     kinds = {f.name: f.type for f in fields(Recipe)}
     if unknown := sorted(set(values)-set(kinds)):
-        raise BadInput(f"unknown setting {', '.join(unknown)}{renamed_note(unknown)}; valid: {', '.join(kinds)}")
+        for name in unknown: check_renamed(name, kinds)
+        raise BadInput(f"unknown setting {', '.join(unknown)}; valid: {', '.join(kinds)}")
     recipe = Recipe(**{name: _typed(kinds[name], value) for name, value in values.items()})
     if recipe.pretrained and not find_architecture(recipe.architecture).imagenet:
         raise BadInput(f"no ImageNet weights for {recipe.architecture}; use densenet121, or pretrained=False "

@@ -107,7 +107,8 @@ def fetch_weights(
     theirs = Path.home()/".torchxrayvision/models_data"/weights.url.rsplit("/", 1)[-1] # Where that package keeps it
     if not file.exists() and weights.architecture.startswith("xrv:") and theirs.is_file(): file = theirs
     advice = f"download {weights.url} in another way, then `chexnet import FILE` with --architecture {weights.name}"
-    bytes_to_fetch({file: weights.url}, default_size=TYPICAL_BYTES, advice=advice, pause=kwargs.get("pause", 1.)) # fails at once offline
+    pause = kwargs.get("pause", 1.)
+    bytes_to_fetch({file: weights.url}, default_size=TYPICAL_BYTES, advice=advice, pause=pause) # Fails at once offline
     fetch_all({file: weights.url}, jobs=1, progress=progress, kind="files", check=_check_download(weights), advice=advice,
               **kwargs)
     return file, _verified(weights, file, folder/f"{weights.name}.sha256")
