@@ -124,7 +124,8 @@ def write(an_image, pace, n, drawn):
             f"{torch.get_num_threads()} threads, torch {torch.__version__.split('+')[0]}, {platform.machine()}; the fastest of "
             f"{ROUNDS} rounds, each method in a separate process, on a machine possibly shared with other work. "
             f"Peak, measured in the same run: {pace/1e9:.0f} GFLOP/s of a 2048 x 2048 float32 matrix multiplication; "
-            f"{usual/1e9:.2f} GFLOP per image, {own/1e9:.2f} where a transition pools before its 1x1 convolution, as `predict` does.", "",
+            f"{usual/1e9:.2f} GFLOP per image, {own/1e9:.2f} where a transition pools before its 1x1 convolution, as "
+            f"`predict` does.", "",
             "| method | ms per image | images per second | speed-up over the plain loop | share of peak |",
             "|---|---:|---:|---:|---:|", *said,
             "",

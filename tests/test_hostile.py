@@ -468,7 +468,8 @@ def _(g, here):
     (data/"loop.png").symlink_to("loop.png")
     (data/"loop").symlink_to(data)
     os.mkfifo(data/"pipe.png")
-    refused(here, "prepare", data, says=["3 files", "broken.png: a broken link", "loop.png: a broken link", "pipe.png: not a regular file"],
+    refused(here, "prepare", data, says=["3 files", "broken.png: a broken link", "loop.png: a broken link",
+                                         "pipe.png: not a regular file"],
             may=("data/.cache",))
     assert chexnet("prepare", data, "--on-error", "skip")[0] == 0
 
@@ -616,7 +617,8 @@ VALUES = [
     (TRAIN("--epochs", 0), "epochs 0"),
     (TRAIN("--batch-size", 0), "batch_size 0"), (TRAIN("--architecture", "x"), "architecture 'x'"),
     (TRAIN("--absent", "skip"), "--absent has been renamed; use --missing"),
-    (TRAIN("--split", "x"), "unknown split 'x'"), (TRAIN("--missing", "x"), "missing='x'"), (TRAIN("--on-error", "x"), "on_error 'x'"),
+    (TRAIN("--split", "x"), "unknown split 'x'"), (TRAIN("--missing", "x"), "missing='x'"),
+    (TRAIN("--on-error", "x"), "on_error 'x'"),
     (TRAIN(task="x"), "unknown task 'x'"), (TRAIN("--size", 99999), "size 99999"),
     (lambda g, here: ("prepare", g.data, "--size", 3), "size 3; allowed: 8 to 4096"),
     (lambda g, here: ("prepare", g.data, "--workers", 0), "workers 0; allowed"),

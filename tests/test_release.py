@@ -204,7 +204,8 @@ def test_no_room_is_said_before_the_start(server, tmp_path, monkeypatch):
 
 def start(code, *args):
     "A Python process that runs some code with the package, its errors as text."
-    program = "import sys\nfrom chexnet_nb.core.errors import BadInput\ntry:\n" + textwrap.indent(textwrap.dedent(code), "    ") + \
+    program = "import sys\nfrom chexnet_nb.core.errors import BadInput\ntry:\n" + textwrap.indent(textwrap.dedent(code),
+        "    ") + \
         "\nexcept BadInput as e:\n    print(e, file=sys.stderr)\n    sys.exit(2)\n"
     command = [sys.executable, "-c", program, *map(str, args)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
