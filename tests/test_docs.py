@@ -184,7 +184,7 @@ THEMES, WIDTHS = ("light", "dark"), (390, 1366, 1920)
 
 @pytest.fixture(scope="module")
 def looked(site, pages, browser):
-    "Every page opened once, looked at in each width and in each theme: what is too wide, what is hard to read, what was asked for."
+    "Each page opened once, seen in each width and theme: what is too wide, what is hard to read, what was asked for."
     wide, bad, asked = {width: [] for width in WIDTHS}, {theme: {} for theme in THEMES}, []
     page = browser.new_page(viewport=dict(width=WIDTHS[0], height=844), color_scheme=THEMES[0])
     page.on("request", lambda r: asked.append(r.url))

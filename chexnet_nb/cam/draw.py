@@ -146,7 +146,8 @@ def add_caption(
 
 def _draw_scale(sheet, draw, y, top) -> None:
     "The colour bar of a caption."
-    sheet.paste(Image.fromarray(_shades()[None, (np.linspace(0, 1, 120)*256).astype(int).clip(max=255)]).resize((120, 12)), (28, y+3))
+    colours = _shades()[None, (np.linspace(0, 1, 120)*256).astype(int).clip(max=255)]
+    sheet.paste(Image.fromarray(colours).resize((120, 12)), (28, y+3))
     draw.text((12, y), "0", "black", font_size=14)
     draw.text((154, y), f"{top:.1f} logits above usual", "black", font_size=14)
 

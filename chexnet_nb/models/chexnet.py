@@ -60,7 +60,8 @@ class DenseBlock(nn.ModuleDict):
 def _transition(features) -> nn.Sequential:
     "Half the features, half the grid."
     conv = nn.Conv2d(features, features//2, 1, bias=False)
-    return nn.Sequential(OrderedDict(norm=nn.BatchNorm2d(features), relu=nn.ReLU(inplace=True), conv=conv, pool=nn.AvgPool2d(2, 2)))
+    norm, relu, pool = nn.BatchNorm2d(features), nn.ReLU(inplace=True), nn.AvgPool2d(2, 2)
+    return nn.Sequential(OrderedDict(norm=norm, relu=relu, conv=conv, pool=pool))
 
 def dense_features(
     growth_rate: int=32, # Features that each layer adds

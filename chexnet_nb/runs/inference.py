@@ -34,7 +34,8 @@ from .run import Run, open_run
 BATCH, BATCH_PER_CORE = 64, 8 # Images per forward pass: on a GPU; on a CPU core
 
 _PAIRS = { # By the name of a part's class: a convolution, and the batch norm after it
-    "chexnet_nb.models.chexnet.DenseLayer": (("conv1", "norm2"),), "torchvision.models.densenet._DenseLayer": (("conv1", "norm2"),),
+    "chexnet_nb.models.chexnet.DenseLayer": (("conv1", "norm2"),),
+    "torchvision.models.densenet._DenseLayer": (("conv1", "norm2"),),
     "torchvision.models.resnet.BasicBlock": (("conv1", "bn1"), ("conv2", "bn2")),
     "torchvision.models.resnet.Bottleneck": (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))}
 
