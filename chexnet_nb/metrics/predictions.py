@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ..core.csv import check_unique, read_table
 from ..core.errors import BadInput, summarise
@@ -135,7 +134,8 @@ def simulate_predictions(
     seed: int=0, # Seed of the scores
 ) -> pd.DataFrame: # As `check_predictions` gives it
     "Simulated predictions; synthetic, for tests and demonstrations only."
-    y, distance = label_matrix(table, findings), 2**.5*stats.norm.ppf(auroc)
+    from scipy.special import ndtri # Quantiles of the normal distribution
+    y, distance = label_matrix(table, findings), 2**.5*ndtri(auroc)
     scores = np.random.default_rng(seed).normal(size=y.shape) + distance*y
     prevalence = np.clip(y.mean(0), 1e-4, 1-1e-4)
     odds = prevalence/(1-prevalence)*np.exp(distance*scores - distance**2/2)

@@ -189,8 +189,8 @@ def predict(
     "The probability of each finding on single radiographs; research only, not for diagnosis."
     from chexnet_nb.metrics.predictions import check_new_file, write_predictions
     check_new_file(out)
+    from chexnet_nb.runs.inference import member_folders, predict_members
     from chexnet_nb.runs.run import Run
-    from chexnet_nb.training.ensemble import member_folders, predict_members
     table, refused = predict_members(run, image, tta=tta, engine=engine)
     one = next(iter(member_folders(run)), run)
     write_predictions(table, out, trained_on=Run(one).trained_on)

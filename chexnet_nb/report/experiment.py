@@ -17,18 +17,21 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from html import escape
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
 from urllib.parse import quote
 
-import nbformat
+sys.modules.setdefault("rfc3987_syntax", None) # jsonschema's check of IRIs: its grammar takes a second to load
+import nbformat # Its schema has no IRI
+if sys.modules["rfc3987_syntax"] is None: del sys.modules["rfc3987_syntax"]
 import pandas as pd
 import papermill
 import yaml
 from jupyter_client import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
-from nbconvert import HTMLExporter
 
 from ..core.errors import BadInput, check_renamed
 from ..core.files import (
@@ -190,6 +193,7 @@ def _execute(notebook, out, values, progress):
     "Run with papermill in the current directory; returns the executed notebook without its progress bars."
     options = dict(kernel_name="python3", kernel_manager_class=_Kernel, extra_arguments=["--log-level=50"], cwd=str(Path.cwd()),
                    progress_bar=progress, stderr_file=sys.stderr if progress else None, log_output=False)
+    Thread(target=import_module, args=("nbconvert",), daemon=True).start() # For the page, while the notebook computes
     try: nb = papermill.execute_notebook(str(notebook), str(out), values, **options)
     except papermill.PapermillExecutionError as e:
         if refusal := _bad_input(notebook, e): raise refusal from None
@@ -222,6 +226,7 @@ def render_html(
     made: str="", # Experiment, preset, version and date
 ) -> str: # HTML that needs no other file
     "A notebook as a page without its code."
+    from nbconvert import HTMLExporter
     assets = resource_path("assets")
     style = "\n".join((assets/name).read_text(encoding="utf-8") for name in ("colours.css", "page.css"))
     lines = [line for c in nb.cells if c.cell_type == "markdown" for line in c.source.splitlines()]
