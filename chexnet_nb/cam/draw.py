@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from tqdm.auto import tqdm
 
+from ..core.csv import write_table
 from ..core.errors import BadInput, raise_unreadable, summarise
 from ..core.files import atomic_path, check_output_folder, folder_lock, wrap_os_errors
 from ..data.images import read_radiograph
@@ -215,8 +216,7 @@ class _MapWriter:
 
     def write_tables(self) -> None:
         "The boxes first: a folder with probabilities is a finished one."
-        with atomic_path(self.out/"boxes.csv") as file:
-            pd.DataFrame(self.boxes, columns=BOX_COLUMNS).to_csv(file, index=False, float_format="%.6g")
+        write_table(pd.DataFrame(self.boxes, columns=BOX_COLUMNS), self.out/"boxes.csv", float_format="%.6g")
         write_predictions(pd.DataFrame(self.probabilities), self.out/"probabilities.csv", trained_on=self.run.trained_on)
 
 # %% ../../nbs/09_cam/03_draw.ipynb #b1bfad00
