@@ -19,6 +19,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 from tqdm.auto import tqdm
 
+from ..core.csv import write_table
 from ..core.errors import BadInput, raise_unreadable, summarise
 from ..core.files import atomic_path, check_output_folder, folder_lock, resource_path, wrap_os_errors
 from ..data.images import read_radiograph
@@ -224,8 +225,7 @@ class _MapWriter:
 
     def write_tables(self) -> None:
         "The boxes first: a folder with probabilities is a finished one."
-        with atomic_path(self.out/"boxes.csv") as file:
-            pd.DataFrame(self.boxes, columns=BOX_COLUMNS).to_csv(file, index=False, float_format="%.6g")
+        write_table(pd.DataFrame(self.boxes, columns=BOX_COLUMNS), self.out/"boxes.csv", float_format="%.6g")
         write_predictions(pd.DataFrame(self.probabilities), self.out/"probabilities.csv", trained_on=self.run.trained_on)
 
 # %% ../../nbs/09_cam/03_draw.ipynb #b1bfad00

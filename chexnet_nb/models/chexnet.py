@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
-from ..core.errors import BadInput
+from ..core.errors import BadInput, summarise
 from ..core.files import atomic_path, read_json, write_json
 from ..data.labels import FINDINGS, finding_name
 from .base import Network, PooledNetwork, imagenet_state
@@ -180,4 +180,8 @@ def load_model(
     "The network of a checkpoint; raises `BadInput` for a folder without one."
     config, file = read_config(folder), Path(folder)/"model.safetensors"
     with torch.random.fork_rng(devices=[]): model = build_network(config["findings"], config["architecture"], config["size"])
-    return load_state(model, read_weights(file), file).eval()
+    state = read_weights(file)
+    if broken := [name for name, v in state.items() if not v.isfinite().all()]:
+        raise BadInput(f"{file}: {len(broken):,} of its {len(state):,} tensors hold NaN or infinity ({summarise(broken, 2)}); "
+                       "train or import the network again")
+    return load_state(model, state, file).eval()

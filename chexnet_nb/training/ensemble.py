@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core.errors import BadInput, check_int, summarise
-from ..core.files import LOCK, atomic_path, check_writable
+from ..core.csv import write_table
+from ..core.errors import BadInput, check_int, say, summarise
+from ..core.files import LOCK, check_writable
 from ..data.dataset import PreparedData
 from ..metrics.compare import average_table, score_models, spread_table
 from ..metrics.predictions import join_truth, write_predictions
@@ -59,7 +60,7 @@ def train_ensemble(
     "Train one recipe from several seeds; finished runs are kept. Raises `BadInput` as `plan_ensemble` and `train` do."
     plan = plan_ensemble(out, recipe, seeds, reuse=reuse)
     for i, (folder, each) in enumerate(plan.items()):
-        if progress: print(f"run {i+1} of {seeds}: seed {each.seed}", file=sys.stderr)
+        if progress: say(f"run {i+1} of {seeds}: seed {each.seed}", file=sys.stderr)
         train(study, folder, each, reuse=True, progress=progress, options=options)
     return list(plan)
 
@@ -85,7 +86,7 @@ def write_ensemble(
     scores = score_models(case.labels, tables | {"average": case.predictions}, case.patients)[0]
     spread = spread_table(case.labels, tables, case.patients)
     for name, table in dict(scores=scores, spread=spread).items():
-        with atomic_path(Path(out)/f"{name}.csv") as part: table.to_csv(part, index=False, float_format="%.9g")
+        write_table(table, Path(out)/f"{name}.csv", float_format="%.9g")
     return scores, spread
 
 # %% ../../nbs/08_training/06_ensemble.ipynb #86d0b8b1
