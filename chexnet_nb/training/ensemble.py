@@ -18,7 +18,7 @@ from ..core.errors import BadInput, check_int, summarise
 from ..core.files import LOCK, atomic_path, check_writable
 from ..data.dataset import PreparedData
 from ..metrics.compare import average_table, score_models, spread_table
-from ..metrics.predictions import join_truth, write_predictions
+from ..metrics.predictions import NOTE, join_truth, write_predictions
 from ..models.recipe import Recipe
 from ..runs.inference import predict_files
 from ..runs.run import Run
@@ -123,4 +123,6 @@ def predict_members(
     if not (Path(run)/SUMMARY_FILES[-1]).is_file():
         raise BadInput(f"{run}: not every seed is finished; repeat the command that trains them")
     results = {r.name: predict_files(r, images, **kwargs) for r in runs}
-    return average_table({name: table for name, (table, _) in results.items()}), results[runs[0].name][1]
+    first, refused = results[runs[0].name]
+    average = average_table({name: table for name, (table, _) in results.items()})
+    return (average.merge(first[["Image Index", NOTE]], on="Image Index") if NOTE in first else average), refused
