@@ -311,7 +311,6 @@ def _close(cache, size, index, mtimes, records, refused):
     _write_table(cache/"skipped.csv", pd.DataFrame(sorted(skipped), columns=["Image Index", "file", "reason"]))
     _write_table(cache/"stamps.csv", pd.DataFrame(sorted(mtimes.items()), columns=["Image Index", "stamp"]))
     _write_index(cache, size, index)
-    (cache/"journal.jsonl").unlink(missing_ok=True)
 
 # %% ../../nbs/01_data/06_cache.ipynb #767b8894
 def build_cache(
@@ -343,6 +342,7 @@ def build_cache(
         _work(cache, size, work, records, todo=len(todo), workers=workers, progress=progress)
         if records or refused or len(gone) or not (cache/"index.csv").exists() or len(_read_skipped(cache)):
             _close(cache, size, index, mtimes, records, refused)
+        (cache/"journal.jsonl").unlink(missing_ok=True)
     if said := notes_text({r["Image Index"]: r.get("notes", ()) for r in records}): print(said, file=sys.stderr)
     return _report_skipped(Cache(cache), on_error, gone)
 

@@ -185,7 +185,7 @@ def _place_bits(stored, dataset, padding, notes) -> tuple[np.ndarray, list]:
     used = used[first:len(used)-last]
     if shift == high+1-bits == 0 and (not len(used) or used[0] >= low and used[-1] <= top): return stored, padding
     cleared, plain = _clear_unused(stored, bits, shift), used[0] >= low and used[-1] <= top
-    if plain or not _has_overlay(dataset) and _roughness(cleared) >= _roughness(stored >> shift):
+    if plain or not _has_overlay(dataset) and _roughness(cleared) > _roughness(stored >> shift):
         notes.append(f"values up to {used[-1]} do not lie where BitsStored {bits} and HighBit {high} say: taken as found")
         return stored, padding
     ends = [int(_clear_unused(np.array([p]).astype(stored.dtype), bits, shift)[0]) for p in padding]
@@ -257,8 +257,9 @@ def _views(dataset, values, notes) -> Iterator[tuple[str, np.ndarray|None]]:
     "Each VOI lookup table and window: what it is, and the displayed values in [0, 1]; None for one that cannot be used."
     for item in dataset.get("VOILUTSequence") or ():
         table, said = _read_table(item, dataset), []
-        yield "VOI lookup table", _look_up(values, table)/_table_white(table, said) if table else None
+        shown = _look_up(values, table)/_table_white(table, said) if table else None
         notes.extend(said)
+        yield "VOI lookup table", shown
     centres, widths = _numbers(dataset, "WindowCenter"), _numbers(dataset, "WindowWidth")
     if len(centres) != len(widths): notes.append(f"{len(centres)} window centres for {len(widths)} widths")
     kind = str(dataset.get("VOILUTFunction") or "LINEAR").strip().upper()
@@ -386,11 +387,12 @@ COLOUR_KINDS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETT
 
 def luma(
     rgb: np.ndarray, # uint8 or uint16, shape (height, width, 3)
-    notes: list[str], # Gets a note if the channels differ
+    notes: list[str], # Gets a note if the channels differ clearly
 ) -> np.ndarray: # The same type, shape (height, width)
     "The luma of a colour image."
     if (rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 0] == rgb[..., 2]).all(): return np.ascontiguousarray(rgb[..., 0])
-    notes.append("a colour image: its luma is shown")
+    apart = np.abs(rgb[..., 0].astype(np.float32)-rgb[..., 2]).mean()+np.abs(rgb[..., 0].astype(np.float32)-rgb[..., 1]).mean()
+    if apart > .02*rgb.max(): notes.append("a colour image: its luma is shown") # Not for the traces of a lossy format
     if rgb.dtype == np.uint8: return np.asarray(Image.fromarray(np.ascontiguousarray(rgb)).convert("L"))
     weighted = sum(rgb[..., i].astype(np.float32)*w for i, w in enumerate((.299, .587, .114)))
     return np.rint(weighted).astype(rgb.dtype)
