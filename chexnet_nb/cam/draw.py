@@ -7,6 +7,7 @@ __all__ = ['COLOURS', 'N_REFERENCES', 'NOTICE', 'BOX_COLUMNS', 'overlay', 'colou
            'add_caption', 'maps_note', 'finding_index', 'write_maps']
 
 # %% ../../nbs/09_cam/03_draw.ipynb #54452c51
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -22,7 +23,7 @@ from tqdm.auto import tqdm
 from ..core.csv import write_table
 from ..core.errors import BadInput, raise_unreadable, summarise
 from ..core.files import atomic_path, check_output_folder, folder_lock, resource_path, wrap_os_errors
-from ..data.images import read_radiograph
+from ..data.images import notes_text, read_radiograph
 from ..data.labels import FINDINGS, finding_name
 from ..metrics.predictions import write_predictions
 from ..models.base import Network
@@ -201,11 +202,12 @@ class _MapWriter:
         self.findings, self.share, self.opacity = findings, share, opacity
         self.stems = _stems(files)
         self.points = {f: p for f, p in run.thresholds.items() if not np.isnan(p)}
-        self.probabilities, self.boxes = [], []
+        self.probabilities, self.boxes, self.notes = [], [], {} # Notes: image -> what was chosen in reading it
 
     def add_image(self, name, probabilities, maps) -> None:
         "All pictures of one image."
-        self.probabilities.append({"Image Index": name, **dict(zip(self.model.findings, probabilities.astype(float)))})
+        row = {"Image Index": name, **dict(zip(self.model.findings, probabilities.astype(float)))}
+        self.probabilities.append(row | ({"note": "; ".join(self.notes[name])} if name in self.notes else {}))
         heat = evidence(maps, self.scale)
         for i in _findings_to_draw(self.model, self.findings, probabilities, self.points):
             self.draw(name, self.model.findings[i], probabilities[i], heat[i])
@@ -214,7 +216,7 @@ class _MapWriter:
         "One picture and the rows of its boxes."
         image, point, top = read_radiograph(self.files[name]), self.points.get(finding), self.scale.top
         boxes = find_boxes(heat, image.shape[::-1], self.share)
-        text = f"{self.files[name].name}   {finding.replace('_', ' ')} {probability:.2f}"
+        text = f"{name}   {finding.replace('_', ' ')} {probability:.2f}"
         if point is not None: text += f" (operating point {point:.2f})"
         if note := maps_note(self.model): text += f"   {note}"
         picture = overlay(image, heat, top, opacity=self.opacity)
@@ -232,9 +234,9 @@ class _MapWriter:
 def _first_readable(files, size) -> list[np.ndarray]:
     "Pixels of the first readable batch of files, each (size, size); raises `BadInput` if no file can be read."
     refused = {}
-    for read, bad in read_batches(files, size, batch_size=N_REFERENCES):
-        if read: return list(read.values())
-        refused.update(bad)
+    for batch in read_batches(files, size, batch_size=N_REFERENCES):
+        if batch.images: return list(batch.images.values())
+        refused.update(batch.refused)
     raise_unreadable(refused, others=False)
 
 # %% ../../nbs/09_cam/03_draw.ipynb #c1178bc7
@@ -257,9 +259,11 @@ def write_maps(
         scale = run_scale(run, model, _first_readable(files, model.size))
         writer = _MapWriter(run, model, out, files, scale=scale, findings=findings, share=share, opacity=opacity)
         batches = read_batches(files, model.size, batch_size=batch)
-        for read, bad in tqdm(batches, "class activation maps", -(-len(files)//batch)):
+        for read, bad, notes in tqdm(batches, "class activation maps", -(-len(files)//batch)):
             refused.update(bad)
+            writer.notes.update(notes)
             if read:
                 for row in zip(read, *image_maps(model, list(read.values()), batch=batch)): writer.add_image(*row)
         writer.write_tables()
+    if writer.notes: print(notes_text(writer.notes), file=sys.stderr)
     return refused

@@ -27,7 +27,7 @@ from PIL import Image, ImageDraw
 
 from ..core.errors import BadInput
 from ..data.cache import Cache
-from ..data.images import find_images, read_radiograph, resize
+from ..data.images import decode, file_bytes, find_images, match_table, resize
 from ..data.labels import read_boxes, read_labels
 from ..data.source import read_source
 from ..models.base import Network, best_device
@@ -87,6 +87,7 @@ class Gallery:
         self.points |= {f: p for f, p in run.thresholds.items() if f in self.points and not np.isnan(p)}
         self.boxes, self.note, self.scale = None, "", None # True boxes, why there are none, colour scale: set by `_complete`
         self.refused = {} # Name -> why it has no probability
+        self.notes = cache.notes if cache else {} # Name -> what was chosen in reading it
         self._views, self._full_images, self._thumbs, self._queue = OrderedDict(), OrderedDict(), {}, []
         self._lock, self._waiting = threading.Lock(), set() # Threads that wait for a view
         self._background = ThreadPoolExecutor(1)
@@ -99,7 +100,9 @@ class Gallery:
         if image is None:
             if name not in self.files: raise BadInput(f"{name}: neither in the cache nor in the folder of images; prepare it, "
                                                       "or name its folder with data=")
-            image = self._full_images[name] = read_radiograph(self.files[name])
+            picture = decode(file_bytes(self.files[name]), str(self.files[name]))
+            self.notes[name] = "; ".join(picture.notes)
+            image = self._full_images[name] = np.array(picture.image)
             if len(self._full_images) > N_FILES: self._full_images.popitem(last=False)
         return image
 
@@ -191,9 +194,10 @@ class Gallery:
         files = {n: self.files[n] for n in missing if n in self.files and n not in self.refused}
         total = len(self.probabilities)
         done = total-len(files)
-        for images, bad in read_batches(files, self.model.size, batch_size=PREDICT_BATCH):
+        for images, bad, notes in read_batches(files, self.model.size, batch_size=PREDICT_BATCH):
             if stop is not None and stop.is_set(): return
             self.refused.update(bad)
+            self.notes.update((name, "; ".join(said)) for name, said in notes.items())
             while self._waiting: time.sleep(.002) # Whoever looks goes first: a lock alone is not fair
             if images:
                 with self._lock: self.probabilities.loc[list(images)] = image_maps(self.model, list(images.values()))[0]
@@ -206,9 +210,9 @@ def _find_files(data) -> dict[str, Path]:
     try: return find_images(data) if data else {}
     except BadInput: return {}
 
-def _info_and_labels(names, data, findings) -> tuple[pd.DataFrame, pd.DataFrame]:
-    "`INFO_COLUMNS` and 0/1 per finding from the label table, one row per name; NaN for images that it lacks."
-    table = read_labels(data).set_index("Image Index").reindex(names)
+def _info_and_labels(paths, data, findings) -> tuple[pd.DataFrame, pd.DataFrame]:
+    "`INFO_COLUMNS` and 0/1 per finding from the label table, one row per image; NaN for images that it lacks."
+    table = match_table(read_labels(data), paths, str(data)).set_index("Image Index").reindex(list(paths))
     return table.reindex(columns=INFO_COLUMNS), table.reindex(columns=list(findings)).astype(float)
 
 def _run_predictions(run, findings) -> tuple[pd.DataFrame, pd.Series]:
@@ -235,9 +239,11 @@ def open_run(
     run = Run(run)
     model, data = _network(run), run.data
     probabilities, subsets = _run_predictions(run, model.findings)
-    info, labels = _info_and_labels(probabilities.index, data, model.findings)
+    cache = Cache(cache) if cache else run.cache
+    paths = {n: n for n in probabilities.index} | (cache.paths if cache else {})
+    info, labels = _info_and_labels({n: paths[n] for n in probabilities.index}, data, model.findings)
     gallery = Gallery(run, model, info.assign(split=subsets), labels=labels, probabilities=probabilities,
-                      cache=Cache(cache) if cache else run.cache, files=_find_files(data), synthetic=run.synthetic)
+                      cache=cache, files=_find_files(data), synthetic=run.synthetic)
     if not gallery.files and not gallery.cache:
         raise BadInput(f"the images of {run.folder} are missing (data: {run.about.get('data')}); name their folder with "
                        "data=, or their cache with cache=")
@@ -246,7 +252,7 @@ def open_run(
 # %% ../../nbs/09_cam/04_gallery.ipynb #73eeeb44
 def _complete(gallery, data, images) -> Gallery:
     "Add the true boxes in shares of the image (side 1), or a note why there are none, and the scale fitted on `images`."
-    boxes = read_boxes(data)
+    boxes = match_table(read_boxes(data), {n: n for n in gallery.info.index}, "the boxes")
     boxes = boxes[boxes["Image Index"].isin(gallery.info.index)]
     try: gallery.boxes = scale_boxes(boxes, _source_sizes(gallery, boxes["Image Index"].unique()), 1, data=data)
     except BadInput as e: gallery.boxes, gallery.note = boxes.assign(x=0., y=0., w=0., h=0.)[:0], str(e)
@@ -257,7 +263,7 @@ def _source_sizes(gallery, names) -> pd.DataFrame:
     "`Image Index`, `width`, `height` of images' source files: from the cache's index, else from the files."
     if gallery.cache and set(names) <= gallery.cached:
         return gallery.cache.index[gallery.cache.index["Image Index"].isin(names)]
-    rows = [(n, *read_radiograph(gallery.files[n]).shape[::-1]) for n in names if n in gallery.files]
+    rows = [(n, *gallery.full_image(n).shape[::-1]) for n in names if n in gallery.files]
     return pd.DataFrame(rows, columns=["Image Index", "width", "height"])
 
 # %% ../../nbs/09_cam/04_gallery.ipynb #f35eab9c
@@ -273,7 +279,7 @@ def open_folder(
     "Any images with a checkpoint, without probabilities yet (`predict_all`); raises `BadInput` if none can be decoded."
     run = Run(run)
     model, files = _network(run), find_images(data)
-    info, labels = _info_and_labels(list(files), data, model.findings)
+    info, labels = _info_and_labels({n: p.relative_to(data).as_posix() for n, p in files.items()}, data, model.findings)
     subsets = run.split.set_index("Image Index")["split"] if _is_training_data(run, data) else pd.Series(dtype=object)
     info = info.assign(split=subsets.reindex(info.index).fillna("folder"))
     gallery = Gallery(run, model, info, labels=labels, probabilities=labels*np.nan, files=files,
@@ -397,11 +403,12 @@ def facts_html(
     gallery: Gallery, # The images
     name: str, # Image
 ) -> str: # HTML
-    "One line: image, patient, age, sex, view, follow-up and split."
+    "One line: image, patient, age, sex, view, follow-up and split, and what was chosen in reading the image."
     row = gallery.info.loc[name]
     prefixes = dict(zip(INFO_COLUMNS, ("patient ", "follow-up ", "age ", "", ""))) | {"split": "split "}
     facts = [f"{prefix}{trim_number(row[column])}" for column, prefix in prefixes.items() if pd.notna(row[column])]
-    return f'<div class="cam-soft">{html.escape(name)} &nbsp; {html.escape(", ".join(facts))}</div>'
+    note = f' &nbsp; <span class="cam-tag">{html.escape(gallery.notes[name])}</span>' if gallery.notes.get(name) else ""
+    return f'<div class="cam-soft">{html.escape(name)} &nbsp; {html.escape(", ".join(facts))}{note}</div>'
 
 def alt_text(
     gallery: Gallery, # The images

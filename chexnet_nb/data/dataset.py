@@ -6,6 +6,7 @@
 __all__ = ['PreparedData', 'prepare_data', 'Radiographs', 'as_is', 'ChestData', 'shuffle_labels', 'subset_counts']
 
 # %% ../../nbs/01_data/09_dataset.ipynb #92485549
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +20,8 @@ from torch.utils.data import DataLoader, Dataset
 from ..core.distributed import ResumableSampler
 from ..core.errors import BadInput, summarise
 from .cache import Cache
-from .labels import FINDINGS, label_matrix, read_labels
+from .images import match_table
+from .labels import FINDINGS, LABEL_FILES, label_matrix, read_labels
 from .nih import prepare_release
 from .source import NIH, Source, labels_used, read_source
 from .splits import SUBSETS, images_by_subset, make_split
@@ -48,7 +50,7 @@ def prepare_data(
     *,
     split: str="community", # "community", "official", "pneumonia" or "random"
     lists: str|Path|None=None, # Folder with the lists of the split; None for the data folder
-    missing: str="stop", # If listed images are missing: "stop", or "skip" them
+    missing: str="stop", # If listed or labelled images have no file, or files no label: "stop", or "skip" them
     on_error: str="stop", # If files cannot be decoded: "stop", or "skip" them, even if lists contain them
     labels: str|Path|None=None, # Label table; None for the data folder's own, else the bundled one
     cache: str|Path|None=None, # Folder of the cache; None for `data.cache.default_cache`
@@ -58,6 +60,8 @@ def prepare_data(
     "Prepare the images, read their labels and split them; raises `BadInput` as those steps do."
     table = read_labels(labels or data)
     prepared, source = prepare_release(data, size, cache, on_error=on_error, progress=progress), read_source(data)
+    table = _check_labels(match_table(table, prepared.paths, str(labels or data)), prepared, missing, progress,
+                          own=labels is not None or any((Path(data)/n).is_file() for n in LABEL_FILES))
     rows = make_split(table, prepared.names, split, lists=lists or data, seed=seed, missing=missing,
                       exclude=prepared.skipped["Image Index"])
     available = table[table["Image Index"].isin(prepared.names)].reset_index(drop=True)
@@ -69,6 +73,21 @@ def prepare_data(
 def _resolved(path):
     "A path as absolute text; None for none."
     return str(Path(path).resolve()) if path else None
+
+# %% ../../nbs/01_data/09_dataset.ipynb #9190f396
+def _check_labels(table, cache, missing, progress, *, own):
+    "The label table, after counting what it or the cache lacks; raises `BadInput` if that is not accepted."
+    names, skipped = set(cache.names), {Path(n).name for n in cache.skipped["Image Index"]}
+    without_file = [n for n in table["Image Index"] if n not in names and Path(n).name not in skipped] if own else []
+    without_label = sorted(names-set(table["Image Index"]))
+    counts = [f"{len(images):,} {what}: {summarise(images, 3)}" for images, what in (
+        (without_file, f"of {len(table):,} labelled images have no file"),
+        (without_label, f"of {len(names):,} files have no label")) if images]
+    if counts and missing == "stop":
+        raise BadInput(f"{'; '.join(counts)}; complete them, or leave these out with missing=skip (--missing skip, "
+                       "-p missing=skip)")
+    if counts and progress: print("left out: "+"; ".join(counts), file=sys.stderr)
+    return table
 
 # %% ../../nbs/01_data/09_dataset.ipynb #7d5f481c
 class Radiographs(Dataset):

@@ -28,7 +28,7 @@ from ..core.files import (
     atomic_path, check_disk_space, check_writable, fingerprint, folder_lock, read_json, wrap_os_errors)
 from ..core.parallel import N_CPUS, prefetch
 from .cache import Cache, build_cache, default_cache, prepare, stat_files
-from .images import MAX_BYTES, SUFFIXES, file_bytes, find_images, image_files
+from .images import MAX_BYTES, SUFFIXES, file_bytes, find_images, image_files, match_names
 from .labels import LABEL_FILES, bundled_table, read_labels
 from .splits import COMMUNITY, read_list
 
@@ -318,17 +318,19 @@ def _archive_changes(archive, members):
     else: yield from ((name, "gone", f"no longer in {archive.name}") for name, _ in left.values())
 
 # %% ../../nbs/01_data/07_nih.ipynb #b2b9ae8f
-def _duplicates(data):
-    "(image, state, detail) of names that occur more than once among the loose files."
+def _duplicates(data, names):
+    "(image, state, detail) of prepared names that more than one of the loose files has now."
     paths = {}
-    for path in image_files(data): paths.setdefault(path.name, []).append(str(path))
-    return [(name, "duplicate", " and ".join(same)) for name, same in paths.items() if len(same) > 1]
+    for path in image_files(data)[0]: paths.setdefault(path.name, []).append(str(path))
+    return [(name, "duplicate", " and ".join(same)) for name, same in paths.items() if len(same) > 1 and name in names]
 
-def _label_differences(data, names, skipped):
+def _label_differences(data, cache):
     "(rows of images that only the label table or only the cache has, images in the table) of a folder with labels."
-    labelled = set(read_labels(data)["Image Index"])
-    rows = [(n, "missing", "in the label table only") for n in sorted(labelled-names-skipped)]
-    return rows + [(n, "unknown", "not in the label table") for n in sorted(names-labelled)], len(labelled)
+    labelled, skipped = set(read_labels(data)["Image Index"]), set(cache.skipped["Image Index"])
+    found = match_names(labelled, cache.paths, "the label table")
+    rows = [(n, "missing", "in the label table only") for n in sorted(labelled-found.keys()-skipped)]
+    unknown = sorted(set(cache.names)-set(found.values()))
+    return rows + [(n, "unknown", "not in the label table") for n in unknown], len(labelled)
 
 def _only_cache(data):
     "The default cache of a folder; another size if that is the only one."
@@ -349,7 +351,8 @@ def verify(
     if not data.is_dir(): raise BadInput(f"no such folder: {data}; fetch the release with `chexnet download {data}`")
     opened = Cache(cache or _only_cache(data))
     skipped, labelled = opened.skipped, None
-    rows = [(n, "undecodable", r) for n, r in zip(skipped["Image Index"], skipped["reason"])] + _duplicates(data)
+    rows = [(n, "undecodable", r) for n, r in zip(skipped["Image Index"], skipped["reason"])]
+    rows += _duplicates(data, set(opened.names))
     rows += [(n, "changed", "its pixels in the cache are damaged") for n in opened.verify(progress=progress)]
     rows += _source_changes(data, opened)
     changed = {n for n, state, _ in rows if state == "changed"}
@@ -357,7 +360,7 @@ def verify(
     advice = "dropped from the cache, prepare again" if repair else "verify with --repair, then prepare again"
     rows = [(n, state, f"{detail}; {advice}" if state == "changed" else detail) for n, state, detail in rows]
     if any((data/n).is_file() for n in LABEL_FILES):
-        differences, labelled = _label_differences(data, set(opened.names), set(skipped["Image Index"]))
+        differences, labelled = _label_differences(data, opened)
         rows += differences
     report = pd.DataFrame(rows, columns=["Image Index", "state", "detail"])
     report.attrs.update(images=len(opened), wanted=labelled, cache=str(opened.path))

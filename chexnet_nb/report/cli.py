@@ -94,7 +94,7 @@ def train(
     from_=None, # Finished run to repeat: its recipe, split, labels and images; no other choice is allowed then
     split:str="community", # "community", "official", "pneumonia" or "random"
     lists=None, # Folder with the lists of the split; by default DATA
-    missing:str="stop", # Images that the lists name and DATA lacks: "stop", or "skip" them
+    missing:str="stop", # Listed or labelled images without a file, and files without a label: "stop", or "skip" them
     on_error:str="stop", # Files that do not decode: "stop", or "skip" them
     labels=None, # Label table; by default DATA's, else the bundled one
     cache=None, # Cache folder
@@ -179,15 +179,21 @@ def _disclaimer(run) -> str:
     caution = Run(run).warning
     return "research only, not for diagnosis" + (f"; {caution}: its answers say nothing about radiographs" if caution else "")
 
+def _report_refused(refused) -> int: # Exit code
+    "Name the files that could not be read, after the others were done; 1 if there are any."
+    try: raise_unreadable(refused)
+    except BadInput as e: print(f"chexnet: {e}", file=sys.stderr)
+    return int(len(refused) > 0)
+
 def predict(
     run, # Run folder, any folder with a checkpoint, or a folder of several seeds for their average
-    *image, # Radiographs (PNG, JPEG, DICOM), or folders of them
+    *image, # Radiographs (PNG, JPEG, TIFF, BMP, WebP, DICOM), or folders of them
     out, # Predictions table to write
     tta:str=None, # Test-time augmentation: none, flip, or ten-crop as in older reproductions; by default the run's
     engine:str="torch", # What computes: torch, or onnx for ONNX Runtime on the CPU
 ):
     "The probability of each finding on single radiographs; research only, not for diagnosis."
-    from chexnet_nb.metrics.predictions import check_new_file, write_predictions
+    from chexnet_nb.metrics.predictions import NOTE, check_new_file, write_predictions
     check_new_file(out)
     from chexnet_nb.runs.inference import member_folders, predict_members
     from chexnet_nb.runs.run import Run
@@ -195,12 +201,16 @@ def predict(
     one = next(iter(member_folders(run)), run)
     write_predictions(table, out, trained_on=Run(one).trained_on)
     say(f"{len(table):,} images in {out}; {_disclaimer(one)}")
-    raise_unreadable(refused)
+    if NOTE in table:
+        from chexnet_nb.data.images import notes_text
+        noted = {name: note.split("; ") for name, note in zip(table["Image Index"], table[NOTE]) if note}
+        say(notes_text(noted), file=sys.stderr)
+    return _report_refused(refused)
 
 # %% ../../nbs/10_report/06_cli.ipynb #6f0e56a3
 def cam(
     run, # Run folder, or any folder with a checkpoint
-    *image, # Radiographs (PNG, JPEG, DICOM), or folders of them
+    *image, # Radiographs (PNG, JPEG, TIFF, BMP, WebP, DICOM), or folders of them
     out, # Result folder
     findings=None, # Findings to draw, separated by commas; by default those that reach their operating point
 ):
@@ -210,7 +220,7 @@ def cam(
     from chexnet_nb.cam.draw import write_maps
     refused = write_maps(run, image, check_output_folder(out), findings=findings)
     say(f"maps in {out}; {_disclaimer(run)}")
-    raise_unreadable(refused)
+    return _report_refused(refused)
 
 # %% ../../nbs/10_report/06_cli.ipynb #6f0e56a5
 def import_(
@@ -481,7 +491,7 @@ def _explain(error) -> str:
 # %% ../../nbs/10_report/06_cli.ipynb #7a0e000c
 def main(
     argv=None, # Arguments; None for the command line's
-) -> int: # 0 on success, 2 on bad input, 130 after Ctrl-C, 143 after SIGTERM
+) -> int: # 0 on success, 1 if some files were left out, 2 on bad input, 130 after Ctrl-C, 143 after SIGTERM
     "Run a subcommand; bad input is one message without a traceback."
     name, *args = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
     if name in ("-h", "--help"): name, args = "help", []

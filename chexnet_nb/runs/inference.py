@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['BATCH', 'BATCH_PER_CORE', 'Predictor', 'CHUNK', 'SUMMARY_FILES', 'fuse', 'torch_predictor', 'predictor', 'thread_map',
-           'input_size', 'with_tta', 'predict', 'list_images', 'read_batch', 'read_batches', 'predict_files',
+           'input_size', 'with_tta', 'predict', 'list_images', 'Batch', 'read_batch', 'read_batches', 'predict_files',
            'member_folders', 'predict_members']
 
 # %% ../../nbs/07_runs/03_inference.ipynb #8ffe3d87
 import math
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,8 @@ from tqdm.auto import tqdm
 from ..core.errors import BadInput, raise_unreadable
 from ..core.parallel import N_CPUS, memory_kept, prefetch
 from ..data.cache import Cache
-from ..data.images import decode, file_bytes, find_images, resize
+from ..data.images import FORMATS, decode, file_bytes, find_images, resize
+from ..metrics.predictions import NOTE
 from ..models.base import Network, best_device, pool_before_conv
 from ..models.recipe import PREDICT_TTA, ENGINES
 from .run import Run, open_run
@@ -127,10 +129,11 @@ def with_tta(
     return lambda images: mean(crops(images))
 
 # %% ../../nbs/07_runs/03_inference.ipynb #90e74e83
-def _table(names, probabilities, findings):
-    "A predictions table."
+def _table(names, probabilities, findings, notes=None):
+    "A predictions table; with a column `note` if there are notes (image -> notes)."
     found = pd.DataFrame(probabilities, columns=list(findings))
-    return pd.concat([pd.Series(list(names), name="Image Index", dtype=object), found], axis=1)
+    table = pd.concat([pd.Series(list(names), name="Image Index", dtype=object), found], axis=1)
+    return table.assign(note=["; ".join(notes.get(n, ())) for n in names]) if notes else table
 
 # %% ../../nbs/07_runs/03_inference.ipynb #4ae9ad54
 def predict(
@@ -158,26 +161,37 @@ def predict(
 # %% ../../nbs/07_runs/03_inference.ipynb #6d0b4ba3
 def list_images(
     images: str|Path|Iterable[str|Path], # Files and folders
-) -> dict[str, Path]: # Name -> path; the file name, or the whole path if file names are duplicated
+) -> dict[str, Path]: # Name -> path; the file name, the path below its folder, or the whole path, as far as needed to be unique
     "The image files that a user names; folders are searched. Raises `BadInput` for a path that does not exist."
-    paths = []
+    named = []
     for given in map(Path, [images] if isinstance(images, (str, Path)) else images):
         if not given.exists():
-            raise BadInput(f"no such file or folder: {given}; name radiographs (PNG, JPEG, DICOM) or folders of them")
-        paths += list(find_images(given).values()) if given.is_dir() else [given]
-    counts = pd.Series([p.name for p in paths], dtype=object).value_counts()
-    return {p.name if counts[p.name] == 1 else str(p): p for p in paths}
+            raise BadInput(f"no such file or folder: {given}; name radiographs ({FORMATS}) or folders of them")
+        if given.name.upper() == "DICOMDIR": given = given.parent # The directory of a CD
+        named += find_images(given).items() if given.is_dir() else [(given.name, given)]
+    bare = Counter(path.name for _, path in named)
+    within = Counter(name for name, _ in named)
+    return {name if within[name] == 1 and (bare[path.name] == 1 or "/" in name) else str(path): path for name, path in named}
+
+class Batch(NamedTuple):
+    "What was read of some files."
+    images: dict[str, np.ndarray] # Name -> uint8, shape (size, size)
+    refused: dict[str, str] # Name -> why it cannot be read
+    notes: dict[str, tuple[str, ...]] # Name -> choices that the file did not make
 
 def read_batch(
     files: dict[str, Path], # Name -> path
     size: int, # Side in pixels
-) -> tuple[dict[str, np.ndarray], dict[str, str]]: # Name -> uint8 image (size, size); name -> why it cannot be read
-    "Radiographs from files at a network's size, and the reasons why others do not decode."
-    images, refused = {}, {}
+) -> Batch:
+    "Radiographs from files at a network's size."
+    batch = Batch({}, {}, {})
     for name, path in files.items():
-        try: images[name] = resize(decode(file_bytes(path), str(path))[0], size)
-        except BadInput as e: refused[name] = str(e)
-    return images, refused
+        try: picture = decode(file_bytes(path), str(path))
+        except BadInput as e: batch.refused[name] = str(e)
+        else:
+            batch.images[name] = resize(picture.image, size)
+            if picture.notes: batch.notes[name] = picture.notes
+    return batch
 
 # %% ../../nbs/07_runs/03_inference.ipynb #98c5e384
 CHUNK = 8 # Files per task of a reading thread
@@ -187,19 +201,19 @@ def read_batches(
     size: int, # Side in pixels
     *,
     batch_size: int=BATCH, # Files a batch
-) -> Iterator[tuple[dict[str, np.ndarray], dict[str, str]]]: # As `read_batch`, for one batch of files after another
+) -> Iterator[Batch]: # One batch of files after another
     "Radiographs from files in batches, in order, decoded ahead by threads."
     items, chunk = list(files.items()), math.gcd(batch_size, CHUNK)
     def read(i): yield i, read_batch(dict(items[i:i+chunk]), size)
-    waiting, at, images, refused = {}, 0, {}, {}
+    waiting, at, batch = {}, 0, Batch({}, {}, {})
     for i, part in prefetch(map(read, range(0, len(items), chunk)), threads=N_CPUS):
         waiting[i] = part
         while at in waiting:
-            good, bad = waiting.pop(at)
-            images, refused, at = images | good, refused | bad, at+chunk
+            for whole, part in zip(batch, waiting.pop(at)): whole.update(part)
+            at += chunk
             if at % batch_size == 0 or at >= len(items):
-                yield images, refused
-                images, refused = {}, {}
+                yield batch
+                batch = Batch({}, {}, {})
 
 # %% ../../nbs/07_runs/03_inference.ipynb #b03ee7c5
 def _predict_runs(runs, images, tta, engine, batch_size, progress):
@@ -210,19 +224,21 @@ def _predict_runs(runs, images, tta, engine, batch_size, progress):
     answers = [with_tta(predictor(run, engine), run.size, view) for run, view in zip(runs, views)]
     def work(part):
         "Read a few files and answer for them by every run."
-        read = {size: read_batch(dict(part), size) for size in set(sizes)}
-        images, bad = read[sizes[0]]
-        pixels = {size: torch.from_numpy(np.stack(list(found.values()))) for size, (found, _) in read.items() if found}
-        return list(images), [answer(pixels[size]) for answer, size in zip(answers, sizes)] if images else None, bad
-    names, found, refused = [], [], {}
+        batches = {size: read_batch(dict(part), size) for size in set(sizes)}
+        batch = batches[sizes[0]]
+        if not batch.images: return batch, None
+        pixels = {size: torch.from_numpy(np.stack(list(b.images.values()))) for size, b in batches.items()}
+        return batch, [answer(pixels[size]) for answer, size in zip(answers, sizes)]
+    names, found, refused, notes = [], [], {}, {}
     with tqdm(total=len(files), desc="predict", unit="image", file=sys.stderr, disable=not progress) as bar:
-        for read, said, bad in thread_map(work, (files[i:i+n] for i in range(0, len(files), n))):
-            names += read
-            refused |= bad
-            if read: found.append(said)
-            bar.update(len(read)+len(bad))
+        for batch, probabilities in thread_map(work, (files[i:i+n] for i in range(0, len(files), n))):
+            names += batch.images
+            refused |= batch.refused
+            notes |= batch.notes
+            if batch.images: found.append(probabilities)
+            bar.update(len(batch.images)+len(batch.refused))
     if not found: raise_unreadable(refused or {"images": "there is none"}, others=False)
-    return [_table(names, np.concatenate(said), run.findings) for run, said in zip(runs, zip(*found))], refused
+    return [_table(names, np.concatenate(p), run.findings, notes) for run, p in zip(runs, zip(*found))], refused
 
 # %% ../../nbs/07_runs/03_inference.ipynb #b03ee7c6
 def predict_files(
@@ -264,4 +280,5 @@ def predict_members(
         raise BadInput(f"{run}: not every seed is finished; repeat the command that trains them")
     tables, refused = _predict_runs([open_run(f) for f in folders], images, tta, engine, batch_size, progress)
     from chexnet_nb.metrics.compare import average_table
-    return average_table({f.name: table for f, table in zip(folders, tables)}), refused
+    average = average_table({f.name: table for f, table in zip(folders, tables)})
+    return (average.merge(tables[0][["Image Index", NOTE]], on="Image Index") if NOTE in tables[0] else average), refused

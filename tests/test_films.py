@@ -1,0 +1,226 @@
+"Films as the field has them, drawn here: each is read with the right grey values, or refused by name; every file is counted."
+import subprocess
+import sys
+from io import BytesIO
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from chexnet_nb.core.errors import BadInput
+from chexnet_nb.data.images import decode, find_images, match_names
+
+pydicom = pytest.importorskip("pydicom")
+CASES = 40 # Of the property; 2,000 were run once
+
+
+def chest(n=96):
+    "A drawn chest, 0 to 1, shape (n, n)."
+    y, x = np.mgrid[0:n, 0:n]/n
+    body = np.exp(-((x-.5)/.42)**4-((y-.55)/.5)**4)
+    lungs = sum(np.exp(-((x-c)/.13)**2-((y-.5)/.28)**2) for c in (.3, .7))
+    v = body*.95-.7*lungs*body+.12*(1+np.sin(y*50+6*abs(x-.5)))*lungs*body
+    return (v-v.min())/(v.max()-v.min())
+
+
+REFERENCE = np.rint(255*chest())
+
+
+def dicom(values, stored=12, syntax="1.2.840.10008.1.2.1", **tags):
+    "The bytes of a 16-bit DICOM file."
+    d = pydicom.Dataset()
+    meta = d.file_meta = pydicom.dataset.FileMetaDataset()
+    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = syntax, "1.2.840.10008.5.1.4.1.1.1"
+    meta.MediaStorageSOPInstanceUID = d.SOPInstanceUID = "1.2.3"
+    d.SOPClassUID = meta.MediaStorageSOPClassUID
+    d.Rows, d.Columns = values.shape
+    d.SamplesPerPixel, d.PhotometricInterpretation, d.PixelRepresentation = 1, "MONOCHROME2", 0
+    d.BitsAllocated, d.BitsStored, d.HighBit = 16, stored, stored-1
+    for key, value in tags.items(): setattr(d, key, value)
+    d.PixelData = (np.asarray(values).astype(np.int64) & 0xffff).astype("<u2").tobytes()
+    out = BytesIO()
+    d.save_as(out, enforce_file_format=True)
+    return out.getvalue()
+
+
+def table(entries, bits):
+    "A lookup table."
+    item = pydicom.Dataset()
+    item.add_new("LUTDescriptor", "US", [len(entries), 0, bits])
+    item.add_new("LUTData", "US", [int(e) for e in entries])
+    return [item]
+
+
+def saved(values, form="PNG", **options):
+    "The bytes of a picture in a format."
+    out = BytesIO()
+    Image.fromarray(values).save(out, form, **options)
+    return out.getvalue()
+
+
+V = np.rint(chest()*4095)
+PADDED = V.copy()
+PADDED[:, :4] = 65_535
+FILMS = { # As in the table of cases, and others of their kinds
+    "plain": (dicom(V), False), "no preamble": (dicom(V)[132:], False),
+    "LUT says 16 bits, holds 12": (dicom(V, VOILUTSequence=table(range(4096), 16)), True),
+    "LUT says 16 bits, holds 10": (dicom(V//4, 10, VOILUTSequence=table(range(1024), 16)), True),
+    "padding": (dicom(PADDED, 16, PixelPaddingValue=65_535), True),
+    "padding nobody names": (dicom(PADDED, 16), True), "padding beyond the bits stored": (dicom(PADDED), True),
+    "window of width 0": (dicom(V, WindowCenter=0, WindowWidth=0), True),
+    "window outside": (dicom(V, WindowCenter=30_000, WindowWidth=2000), True),
+    "window for 16 bits": (dicom(V, WindowCenter=32_768, WindowWidth=65_536), True),
+    "width without centre": (dicom(V, WindowWidth=4096), True), "centre without width": (dicom(V, WindowCenter=2048), True),
+    "inverse": (dicom(4095-V, PresentationLUTShape="INVERSE"), True), "bits at the top": (dicom(V*16, HighBit=15), False),
+    "jfif": (saved(np.uint8(REFERENCE), "JPEG", quality=95), False), "webp": (saved(np.uint8(REFERENCE), "WEBP"), False)}
+FILMS |= {f"{form} of {bits} bits in 16": (saved(np.rint(chest()*(2**bits-1)).astype(np.uint16), form), bits < 16)
+          for form in ("PNG", "TIFF") for bits in (8, 10, 11, 12, 13, 14, 15, 16)}
+
+
+@pytest.mark.parametrize("name", FILMS)
+def test_a_film_is_as_it_was_drawn(name):
+    data, told = FILMS[name]
+    picture = decode(data, name)
+    assert np.abs(np.asarray(picture.image)-REFERENCE).mean() < 4
+    assert bool(picture.notes) == told, picture.notes
+
+
+@pytest.mark.parametrize("tags", [dict(WindowCenter=c, WindowWidth=w, RescaleSlope=s, RescaleIntercept=0) for c, w, s in (
+    ("nan", "4096", "1"), ("2048", "nan", "1"), ("2048", "1e300", "1"), ("2048", "-4096", "1"), ("2048", "4096", "nan"),
+    ("2048", "4096", "1e300"), ("2048", "inf", "1"))])
+def test_numbers_that_are_none_fall_back_with_a_note(tags):
+    settings_before, pydicom.config.settings.writing_validation_mode = pydicom.config.settings.writing_validation_mode, 0
+    try: data = dicom(V, **tags)
+    finally: pydicom.config.settings.writing_validation_mode = settings_before
+    picture = decode(data, "x.dcm")
+    assert np.abs(np.asarray(picture.image)-REFERENCE).mean() < 4 and picture.notes
+
+
+def test_rle_is_bounded_by_its_header():
+    bomb = b"\x81\0"*2_000_000 # 256 MB, unpacked
+    frame = np.array([2, 64, 64+len(bomb), *[0]*13], "<u4").tobytes() + bomb*2
+    data = pydicom.dcmread(BytesIO(dicom(V)))
+    data.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.5"
+    data.PixelData = pydicom.encaps.encapsulate([frame])
+    data["PixelData"].VR, data["PixelData"].is_undefined_length = "OB", True
+    out = BytesIO()
+    data.save_as(out)
+    with pytest.raises(BadInput, match="unpacks to more than its 96 x 96"): decode(out.getvalue(), "x.dcm")
+
+
+@st.composite
+def drawn(draw):
+    "A picture of 0 to 1, and a file that stores it."
+    rng = np.random.default_rng(draw(st.integers(0, 2**32-1)))
+    height, width = draw(st.tuples(st.integers(24, 64), st.integers(24, 64)))
+    y, x = np.mgrid[:height, :width]
+    truth = np.sin(x/rng.uniform(4, 20)+rng.uniform(0, 6))*np.cos(y/rng.uniform(4, 20)) + rng.uniform(0, .2)*rng.random((height, width))
+    truth = (truth-truth.min())/(truth.max()-truth.min())
+    bits = draw(st.integers(8, 16))
+    values = np.rint(truth*(2**bits-1)).astype(np.int64)
+    container = draw(st.sampled_from(("PNG", "TIFF", "DICOM", "DICOM", "DICOM")))
+    if container != "DICOM": return truth, saved(values.astype(np.uint16), container), []
+    tags, pad = {}, 0
+    signed, dark = draw(st.booleans()), draw(st.booleans())
+    stored = draw(st.sampled_from((bits, 16))) if not signed else bits
+    values = 2**bits-1-values if dark else values
+    if dark: tags["PhotometricInterpretation"] = "MONOCHROME1"
+    if signed: values, tags["PixelRepresentation"] = values-2**(bits-1), 1
+    low, high = int(values.min()), int(values.max())
+    window = draw(st.sampled_from(("none", "exact", "outside", "empty", "negative", "wide")))
+    width_of = dict(exact=high-low+1, outside=max(high-low, 2)//2, empty=0, negative=-5, wide=10**7)
+    if window != "none":
+        tags |= dict(WindowCenter=(low+high+1)/2 if window != "outside" else high+2*(high-low), WindowWidth=width_of[window])
+    if draw(st.booleans()) and bits < 15:
+        pad, mark = 3, -32_768 if signed else 65_535
+        values = np.pad(values, ((0, 0), (pad, pad)), constant_values=mark)
+        tags["PixelPaddingValue"], stored = mark, 16
+    if draw(st.booleans()) and not signed and not pad: values, tags["HighBit"], stored = values << (16-bits), 15, bits
+    truth = np.pad(truth, ((0, 0), (pad, pad)))
+    return truth, dicom(values, stored, **tags), tags
+
+
+@settings(max_examples=CASES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(drawn())
+def test_random_films_are_read_as_drawn_or_refused(film):
+    truth, data, tags = film
+    try: found = np.asarray(decode(data, "x").image)/255
+    except BadInput: return
+    assert found.shape == truth.shape
+    slope, offset = np.polyfit(truth.ravel(), found.ravel(), 1)
+    assert slope > .4 and np.abs(slope*truth+offset-found).max() < 3/255, tags
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    "A tiny network."
+    from chexnet_nb.models.chexnet import new_model, save_model
+    folder = tmp_path_factory.mktemp("run")
+    save_model(new_model(["Mass", "Effusion"], "densenet_28", size=28, pretrained=False).eval(), folder)
+    return folder
+
+
+def chexnet(*args):
+    "Exit code, stdout and stderr of a command."
+    done = subprocess.run([sys.executable, "-m", "chexnet_nb", *map(str, args)], capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
+def mixed(folder):
+    "A folder of one film in many formats, and two files that are none."
+    folder.mkdir()
+    grey = Image.fromarray(np.uint8(REFERENCE))
+    for name in ("a.png", "b.tif", "c.bmp", "d.webp"): grey.save(folder/name)
+    grey.save(folder/"e.jfif", "JPEG")
+    (folder/"1.2.840.113").write_bytes(dicom(V))
+    (folder/"DICOMDIR").write_bytes(dicom(V))
+    (folder/"viewer.exe").write_bytes(b"MZ")
+    (folder/"labels.csv").write_text("x")
+    return folder
+
+
+def test_every_file_is_counted(run, tmp_path, capsys):
+    folder = mixed(tmp_path/"mixed")
+    assert sorted(find_images(folder)) == ["1.2.840.113", "a.png", "b.tif", "c.bmp", "d.webp", "e.jfif"]
+    assert f"1 files of {folder} are not images and are left out: viewer.exe" in capsys.readouterr().err
+    (folder/"deep.png").write_bytes(saved(np.rint(chest()*16_383).astype(np.uint16)))
+    (folder/"flat.png").write_bytes(saved(np.full((40, 40), 9, np.uint8)))
+    code, _, err = chexnet("predict", run, folder/"DICOMDIR", "--out", tmp_path/"p.csv")
+    predicted = pd.read_csv(tmp_path/"p.csv").set_index("Image Index")
+    assert code == 1 and len(predicted) == 7 and predicted["Mass"].max()-predicted["Mass"].min() < .01
+    assert predicted.at["deep.png", "note"] == "14 of 16 bits in use: 16383 is shown as white"
+    for text in ("viewer.exe", "note: deep.png: 14 of 16 bits", "1 files cannot be read", "flat.png: constant or nearly so"):
+        assert text in err
+
+
+def test_one_name_one_film(run, tmp_path):
+    grey = Image.fromarray(np.uint8(REFERENCE))
+    for patient in ("patient1", "patient2"):
+        folder = tmp_path/"films"/patient/"study1"
+        folder.mkdir(parents=True)
+        (grey if patient == "patient1" else grey.transpose(Image.Transpose.FLIP_TOP_BOTTOM)).save(folder/"view1_frontal.jpg")
+    names = [f"patient{i}/study1/view1_frontal.jpg" for i in (1, 2)]
+    assert chexnet("predict", run, tmp_path/"films", "--out", tmp_path/"p.csv")[0] == 0
+    assert list(pd.read_csv(tmp_path/"p.csv")["Image Index"]) == names
+    assert chexnet("cam", run, tmp_path/"films", "--out", tmp_path/"maps", "--findings", "Mass")[0] == 0
+    assert len(list((tmp_path/"maps").glob("patient*_study1_view1_frontal_Mass.png"))) == 2
+    longer = [f"CheXpert-v1.0/train/{n}" for n in names]
+    assert match_names(longer, dict(zip(names, names)), "labels") == dict(zip(longer, names))
+    labels = tmp_path/"films"/"Data_Entry_2017.csv"
+    labels.write_text("Image Index,Finding Labels,Patient ID\nview1_frontal.jpg,Mass,1\n")
+    code, _, err = chexnet("train", tmp_path/"films", "--task", "chexnet14", "--split", "random", "--size", 28, "--out", tmp_path/"r")
+    assert code == 2 and all(n in err for n in names)
+
+
+def test_training_counts_what_is_missing(tmp_path):
+    rng, data = np.random.default_rng(0), tmp_path/"data"
+    data.mkdir()
+    for i in range(3): Image.fromarray(rng.integers(0, 256, (30, 30), np.uint8)).save(data/f"{i}.png")
+    rows = "".join(f"{i}.png,Mass,{i}\n" for i in (1, 2, 3, 4))
+    (data/"Data_Entry_2017.csv").write_text("Image Index,Finding Labels,Patient ID\n"+rows)
+    code, _, err = chexnet("train", data, "--task", "chexnet14", "--split", "random", "--size", 28, "--out", tmp_path/"run")
+    assert code == 2 and "2 of 4 labelled images have no file: 3.png, 4.png; 1 of 3 files have no label: 0.png" in err
+    assert "--missing skip" in err
