@@ -15,7 +15,7 @@ from torch import nn
 from torchvision import models
 
 from ..core.errors import BadInput, require_package
-from .base import IMAGENET_MEAN, IMAGENET_STD, PooledNetwork, imagenet_state, to_input
+from .base import PooledNetwork, imagenet_state
 
 # %% ../../nbs/06_models/07_backbone.ipynb #9b09db2f
 _TORCHVISION_ENDS = ("avgpool", "classifier", "fc", "head", "heads", "dropout") # Parts after the features
@@ -91,7 +91,6 @@ class Backbone(PooledNetwork):
     ):
         super().__init__(findings, architecture, size)
         self.library, _, self.name = architecture.partition(":")
-        self.mean, self.std = IMAGENET_MEAN, IMAGENET_STD
         if self.library == "timm":
             net, config = _from_timm(self.name, size)
             self.mean, self.std, self.last = config["mean"], config["std"], config["classifier"]
@@ -110,12 +109,6 @@ class Backbone(PooledNetwork):
         finally: self.features.train()
         if f.ndim != 4: raise BadInput(f"{self.architecture} has no grid of features for the head; choose another network")
         return f.shape[1]
-
-    def to_input(self,
-        images: torch.Tensor, # uint8, shape (batch, height, width)
-    ) -> torch.Tensor: # float32, shape (batch, 3, height, width), on the network's device
-        "Normalise images as the library does for this network."
-        return to_input(images, self.classifier.weight.device, mean=self.mean, std=self.std)
 
     def feature_maps(self, x: torch.Tensor) -> torch.Tensor: # shape (batch, features, grid height, grid width)
         "The features that the classifier averages."

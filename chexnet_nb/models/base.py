@@ -42,6 +42,9 @@ class Network(nn.Module):
     "Features over a grid, and a head that turns them into one logit per finding."
     maps = "Grad-CAM" # What `class_maps` returns, in words
     exact_cam = False # Whether a map's mean plus a constant is the logit
+    exclusive = False # Whether exactly one finding is true: probabilities by softmax instead of sigmoids
+    mean: Sequence[float] = IMAGENET_MEAN # Of the images it was trained on, per colour channel, on a scale where white is 1
+    std: Sequence[float] = IMAGENET_STD # Per colour channel
 
     def __init__(self,
         findings: Sequence[str], # Outputs in order, in their standard spelling
@@ -54,8 +57,8 @@ class Network(nn.Module):
     def to_input(self,
         images: torch.Tensor, # uint8, shape (batch, height, width)
     ) -> torch.Tensor: # float32, shape (batch, channels, height, width), on the network's device
-        "Normalise images for this network; as ImageNet's colours unless a subclass overrides it."
-        return to_input(images, next(self.parameters()).device)
+        "Normalise images by this network's `mean` and `std`, ImageNet's unless it says otherwise."
+        return to_input(images, next(self.parameters()).device, mean=self.mean, std=self.std)
 
     def feature_maps(self, x: torch.Tensor) -> torch.Tensor: # shape (batch, features, grid height, grid width)
         "The features of an input over its grid."
@@ -80,7 +83,7 @@ class Network(nn.Module):
         logits: torch.Tensor, # shape (batch, findings)
     ) -> torch.Tensor: # In [0, 1], the same shape
         "The probabilities of logits."
-        return logits.sigmoid()
+        return logits.softmax(1) if self.exclusive else logits.sigmoid()
 
     def convert_state_dict(self,
         state: dict[str, torch.Tensor], # A state dict with the names of the library that the network comes from

@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 from torch.nn import functional as F
 
@@ -144,12 +144,12 @@ def build_network(
 def save_model(
     model: Network, # The network
     folder: str|Path, # Receives `model.safetensors` and `model.json`
-    **info, # What else to record, such as the epoch
+    **info, # What else to record: the epoch; `exclusive`, `mean`, `std` as of `Network`
 ) -> None:
     "Write a checkpoint, each file atomically."
     folder = Path(folder)
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    with atomic_path(folder/"model.safetensors") as part: save_file(state, part)
+    with atomic_path(folder/"model.safetensors") as part: part.write_bytes(save(state)) # Readable like its neighbours
     config = dict(architecture=model.architecture, findings=list(model.findings), size=model.size, **info)
     write_json(folder/"model.json", config)
 
@@ -169,9 +169,18 @@ def read_config(
     if not (isinstance(architecture, str) and named and isinstance(size, int)):
         raise BadInput(f"{folder/'model.json'} is damaged: expected the name of an architecture, a list of findings and a size "
                        f"in pixels; {advice}")
+    _check_outputs(config, folder, advice)
     try: find_architecture(architecture)
     except BadInput as e: raise BadInput(f"{folder/'model.json'}: {e}") from None
     return config
+
+def _check_outputs(config, folder, advice):
+    "Raise `BadInput` for another type of `exclusive`, `mean` or `std`."
+    three = lambda v: isinstance(v, list) and len(v) == 3 and all(isinstance(x, (int, float)) and abs(x) < 1e6 for x in v)
+    if not (isinstance(config.get("exclusive", False), bool) and three(config.get("mean", [0]*3))
+            and three(std := config.get("std", [1]*3)) and min(std) > 0):
+        raise BadInput(f"{folder/'model.json'} is damaged at exclusive, mean or std: expected true or false, and three numbers "
+                       f"each; {advice}")
 
 # %% ../../nbs/06_models/04_chexnet.ipynb #1ab02026
 def load_model(
@@ -180,6 +189,8 @@ def load_model(
     "The network of a checkpoint; raises `BadInput` for a folder without one."
     config, file = read_config(folder), Path(folder)/"model.safetensors"
     with torch.random.fork_rng(devices=[]): model = build_network(config["findings"], config["architecture"], config["size"])
+    for name in ("exclusive", "mean", "std"):
+        if name in config: setattr(model, name, config[name])
     state = read_weights(file)
     if broken := [name for name, v in state.items() if not v.isfinite().all()]:
         raise BadInput(f"{file}: {len(broken):,} of its {len(state):,} tensors hold NaN or infinity ({summarise(broken, 2)}); "

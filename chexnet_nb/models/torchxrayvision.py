@@ -65,6 +65,10 @@ class XrayVision(PooledNetwork):
         "The features that the classifier averages."
         return self.features(x)
 
+    def convert_state_dict(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        "Rename torchxrayvision's weights to this network's names."
+        return {_convert_key(k): v for k, v in state.items()}
+
     def probabilities(self,
         logits: torch.Tensor, # shape (batch, findings)
     ) -> torch.Tensor: # In [0, 1], the same shape

@@ -228,8 +228,9 @@ def import_(
     *,
     out, # Run folder to make
     architecture=None, # Of a file; by default what its name says, else densenet121
-    findings=None, # Its outputs in order, separated by commas; by default the usual ones of that number
+    findings=None, # Its outputs in order, separated by commas; by default what the file says, else the usual ones of that number
     size:int=None, # Side in pixels of the images; by default what the weights were trained on, else 224
+    softmax:bool=None, # Exactly one of the outputs is true; needed where Normal or No Finding stands beside others
     pickled:bool=False, # Take the tensors out of a pickled model; no code in it is run
     pretrained:bool=True, # A backbone: with the library's ImageNet weights
     synthetic:bool=False, # The network was not trained on radiographs
@@ -240,8 +241,8 @@ def import_(
         from chexnet_nb.runs.hub import pull
         return say(f"{what} in {pull(what[3:], out)}; {_disclaimer(out)}")
     from chexnet_nb.runs.external import import_weights
-    made = import_weights(what, out, architecture=architecture, findings=findings, size=size, pickled=pickled,
-                          pretrained=pretrained, synthetic=synthetic)
+    made = import_weights(what, out, architecture=architecture, findings=findings, size=size, softmax=softmax,
+                          pickled=pickled, pretrained=pretrained, synthetic=synthetic)
     _print_import(what, made, out)
 
 # %% ../../nbs/10_report/06_cli.ipynb #7a0e000b
@@ -252,6 +253,8 @@ def _print_import(what, made, out):
     published = about.get("sha256_published")
     if published and published != about["sha256"]:
         say(f"caution: the SHA-256 of {what} is {about['sha256']}; {about['sha256_by']} had {published}")
+    for note in about.get("notes", ()): say(f"note: {note}")
+    say(f"outputs in order, {about['outputs']}: {', '.join(made.findings)}")
     if found := about.get("reference"): say(reference_text(found))
     note = "; its last layer is random: train it before its answers mean anything" if "weights" in about else ""
     say(f"{len(made.findings)} findings at {made.size} px in {made.folder}; licence: {about['licence']}{note}; "

@@ -77,17 +77,15 @@ def onnx_predictor(
     session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     return lambda images: session.run(None, {"images": np.ascontiguousarray(images)})[0]
 
+# %% ../../nbs/07_runs/02_onnx.ipynb #773a94d8
 def cached_onnx(
     run: str|Path|Run, # Run folder, or any folder with a checkpoint
 ) -> Path:
-    "The run's own `model.onnx`, exported at the first call and again after its weights have changed."
-    folder = open_run(run).folder
-    file, weights = folder/"model.onnx", sha256_of(folder/"model.safetensors")
-    if file.is_file() and _metadata(file).get("weights") != weights: file.unlink()
-    return file if file.is_file() else export_onnx(run, file)
-
-def _metadata(file) -> dict:
-    "The metadata of an export; empty for any other file."
-    ort = require_package("onnxruntime", "onnx")
-    try: return json.loads(ort.InferenceSession(str(file)).get_modelmeta().custom_metadata_map["chexnet_nb"])
-    except Exception: return {}
+    "The run's own `model.onnx`: made at the first call, and again if it or the weights are not those of `run.json`."
+    run = open_run(run)
+    file, weights = run.folder/"model.onnx", sha256_of(run.folder/"model.safetensors")
+    if file.is_file() and run.about.get("onnx") == dict(weights=weights, sha256=sha256_of(file)): return file
+    file.unlink(missing_ok=True)
+    export_onnx(run, file)
+    if run.about: run.record(onnx=dict(weights=weights, sha256=sha256_of(file)))
+    return file

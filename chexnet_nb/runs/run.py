@@ -184,6 +184,12 @@ class Run:
         try: write_json(self.folder/"cam_scale.json", scale)
         except OSError: pass
 
+    def record(self, **values) -> None: # In JSON's types
+        "Add to `run.json`; a read-only folder is left unchanged."
+        self.about = dict(self.about, **values)
+        try: write_json(self.folder/"run.json", self.about)
+        except OSError: pass
+
     def differs(self,
         about: dict, # The content of a run.json
     ) -> list[str]: # Names in `IDENTITY_KEYS`
