@@ -206,10 +206,10 @@ def _by_label(ppv, npv, share):
 
 # %% ../../nbs/04_readers/05_experts.ipynb #ba8bce6d
 def _random_rates(label, truth, judged, groups):
-    "The rates of a random sample, each with its interval; kappa of which either says yes too rarely has none."
+    "The rates on these images as they are, each with its interval; their share of positives is no prevalence yet."
     calls = [np.where(judged, a, np.nan) for a in (label, truth)]
     return dict(sensitivity=_rate(label, truth, groups), specificity=_rate(~label, judged & ~truth, groups),
-                prevalence=_rate(truth, judged, groups), kappa=cohen_kappa(*calls, groups))
+                prevalence=(np.nan,)*3, kappa=cohen_kappa(*calls, groups))
 
 def _weighted_rates(label, truth, judged, groups, share):
     "The same of images that were chosen by the label, whose share among all is given."
@@ -230,7 +230,7 @@ def label_noise(
     *,
     random: bool=False, # The images are a random sample, so that their share of positives is a prevalence
     shares: np.ndarray|None=None, # If images were chosen by NIH's label: its share where they come from, shape (findings,)
-) -> pd.DataFrame: # finding, images, experts, nih, both (positives), share, then `RATES`, each with _low and _high; NaN if undefined
+) -> pd.DataFrame: # finding, images, experts, nih, both (positives), share, then `RATES`, each with _low, _high; NaN if undefined
     "Accuracy of the data set's labels, with the experts as the truth."
     judged = ~np.isnan(labels) & ~np.isnan(experts)
     label, truth, rows = judged & (labels == 1), judged & (experts == 1), []
@@ -241,7 +241,7 @@ def label_noise(
                    share=share)
         rates = _random_rates(a, b, known, groups) if np.isnan(share) else _weighted_rates(a, b, known, groups, share)
         rates |= dict(ppv=_rate(b, a, groups), npv=_rate(~b, known & ~a, groups))
-        if not random and np.isnan(share): rates["prevalence"] = (np.nan,)*3
+        if random: rates["prevalence"] = _rate(experts[:, i] == 1, ~np.isnan(experts[:, i]), groups)
         for name in RATES: row |= dict(zip((name, f"{name}_low", f"{name}_high"), rates[name]))
         rows.append(row)
     return pd.DataFrame(rows)
