@@ -181,7 +181,7 @@ def retest_table(
     pairs: np.ndarray, # As `followup_pairs` gives them
     groups: np.ndarray, # Patient of each image
     *,
-    n_boot: int=2000, # Samples
+    n_boot: int=2000, # Samples, for the concordance
     seed: int=0, # Seed of the bootstrap
 ) -> pd.DataFrame: # finding, pairs, positive (pairs), concordance, kappa, with _low and _high, and changed (share of calls)
     "How well the network agrees with itself on successive films; raises `BadInput` without pairs."
@@ -191,10 +191,9 @@ def retest_table(
     clipped, calls = np.clip(p, 1e-7, 1-1e-7), (p >= thresholds).astype(float)
     odds = np.log(clipped/(1-clipped))
     (a, b), (c, d) = ((v[pairs[:, 0]], v[pairs[:, 1]]) for v in (odds, calls))
-    statistics = [concordance(a, b), cohen_kappa(c.T, d.T)]
-    samples = Bootstrap(len(pairs), np.asarray(groups)[pairs[:, 0]], n_boot, seed).run(statistics)
-    table = pd.DataFrame(dict(finding=findings, pairs=len(pairs), positive=labels[pairs[:, 0]].sum(0, dtype=int)))
-    for name, statistic, sample in zip(("concordance", "kappa"), statistics, samples):
-        table[[name, f"{name}_low", f"{name}_high"]] = np.column_stack([point_estimate(statistic),
-                                                                        interval(sample)[["low", "high"]]])
+    patients, statistic = np.asarray(groups)[pairs[:, 0]], concordance(a, b)
+    ends = interval(Bootstrap(len(pairs), patients, n_boot, seed).run([statistic])[0])
+    table = pd.DataFrame(dict(finding=findings, pairs=len(pairs), positive=labels[pairs[:, 0]].sum(0, dtype=int),
+                              concordance=point_estimate(statistic), concordance_low=ends.low, concordance_high=ends.high))
+    table[["kappa", "kappa_low", "kappa_high"]] = [cohen_kappa(*films, patients) for films in zip(c.T, d.T)]
     return table.assign(changed=(c != d).mean(0))

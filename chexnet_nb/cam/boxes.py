@@ -171,7 +171,7 @@ def localization_table(
     n_boot: int=10_000, # Bootstrap samples
     seed: int=0, # Of the bootstrap
 ) -> pd.DataFrame: # finding, measure, images, value, low, high; the rows `mean` are over the findings
-    "Mean scores per finding and their mean over findings, with 95% intervals: exact for proportions, else from the bootstrap."
+    "Mean scores per finding and over findings, with 95% intervals: exact for proportions, else from the bootstrap."
     from chexnet_nb.metrics.bootstrap import Bootstrap, point_estimate, ratio
     from chexnet_nb.metrics.intervals import proportion_ci
     findings = sorted(scores.finding.unique())
@@ -183,18 +183,31 @@ def localization_table(
     samples = Bootstrap(len(scores), clusters.to_numpy(), n_boot, seed).run(means)
     tables = []
     for measure, d, mean, drawn in zip(measures, defined, means, samples):
-        table = _measure_rows(measure, findings, d.sum(0), point_estimate(mean), drawn)
-        if measure in PROPORTIONS:
-            for i, finding in enumerate(findings):
-                table.loc[i, ["low", "high"]] = proportion_ci(scores[measure], scores.finding == finding, clusters)
-        tables.append(table)
+        exact = [proportion_ci(scores[measure], inside, clusters) for inside in d.T] if measure in PROPORTIONS else None
+        tables.append(_measure_rows(measure, findings, d.sum(0), point_estimate(mean), drawn, exact))
     return pd.concat(tables, ignore_index=True)
 
-def _measure_rows(measure, findings, images, values, samples) -> pd.DataFrame:
+# %% ../../nbs/09_cam/02_boxes.ipynb #45ea7991
+def _measure_rows(measure, findings, images, values, samples, exact) -> pd.DataFrame:
     "One measure's rows of `localization_table`; the mean is over findings that have a value."
     from chexnet_nb.metrics.bootstrap import interval
     has = ~np.isnan(values)
     samples = np.vstack([samples, samples[has].mean(0, keepdims=True) if has.any() else samples[:1]])
     table = pd.DataFrame(dict(finding=[*findings, "mean"], measure=measure, images=[*images.astype(int), int(images.sum())]))
     table["value"] = np.append(values, values[has].mean() if has.any() else np.nan)
-    return table.assign(**interval(samples)[["low", "high"]])
+    if exact is None:
+        ends = interval(samples)[["low", "high"]].to_numpy(copy=True)
+        ends[ends[:, 0] == ends[:, 1]] = np.nan
+    else: ends = np.vstack([exact, _mean_ci(values[has], np.array(exact)[has], samples[:-1][has])])
+    return table.assign(low=ends[:, 0], high=ends[:, 1])
+
+def _mean_ci(values, limits, samples):
+    "Interval of a mean of proportions, correlated as their samples are; NaN for none."
+    from chexnet_nb.metrics.intervals import square_and_add
+    if not len(values): return np.nan, np.nan
+    apart = samples-samples.mean(1, keepdims=True) if samples.shape[1] else samples
+    covariance, lengths = apart@apart.T, np.sqrt((apart**2).sum(1))
+    products = np.outer(lengths, lengths)
+    correlation = np.divide(covariance, products, out=np.zeros_like(products), where=products > 0)
+    np.fill_diagonal(correlation, 1)
+    return square_and_add(np.full(len(values), 1/len(values)), values, limits, correlation)

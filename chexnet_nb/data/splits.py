@@ -5,11 +5,14 @@
 # %% auto #0
 __all__ = ['SUBSETS', 'PAPER_PATIENTS', 'PAPER_TEST_IMAGES', 'COMMUNITY', 'SPLITS', 'random_split', 'pneumonia_split',
            'subset_images', 'read_list', 'list_split', 'check_split', 'find_lists', 'community_split', 'official_split',
-           'make_split', 'images_by_subset', 'split_summary', 'write_split', 'read_split']
+           'pack_subsets', 'unpack_subsets', 'known_subsets', 'make_split', 'images_by_subset', 'split_summary',
+           'write_split', 'read_split']
 
 # %% ../../nbs/01_data/03_splits.ipynb #f06eb3e3
+import base64
 import re
-from collections.abc import Collection, Mapping, Sequence
+import zlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,7 @@ import pandas as pd
 
 from ..core.csv import check_unique, read_table, write_table
 from ..core.errors import BadInput, did_you_mean, summarise
-from ..core.files import fingerprint, read_json, write_json
+from ..core.files import fingerprint, read_json, resource_path, write_json
 from .labels import read_patients
 
 # %% ../../nbs/01_data/03_splits.ipynb #60f2d19d
@@ -182,6 +185,33 @@ def official_split(
     names = dict(train=[n for n, v in zip(rest, val) if not v], val=[n for n, v in zip(rest, val) if v], test=test)
     about = f"the release's lists, 1/8 of the training patients for validation, seed {seed}"
     return list_split(table, names, kind="official", seed=seed, about=about)
+
+# %% ../../nbs/01_data/03_splits.ipynb #9fd99fd9
+def pack_subsets(
+    subsets: np.ndarray, # Position in the split's order of subsets of each patient, in the order of their numbers, from 1
+) -> str:
+    "The subset of every patient as a short text."
+    return base64.b64encode(zlib.compress(np.asarray(subsets, np.uint8).tobytes(), 9)).decode()
+
+def unpack_subsets(
+    text: str, # As `pack_subsets` gives it
+) -> np.ndarray: # uint8, shape (patients,)
+    "What `pack_subsets` packed."
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8)
+
+def known_subsets(
+    images: Iterable[str], # Image names
+    split: str="community", # Or "official", which has train_val and test
+) -> pd.Series: # Subset, index: image; missing where the name is not NIH's
+    "The subset of each image in a known split, by its patient's number in the name (00000013_005.png is patient 13)."
+    known = read_json(resource_path("assets")/"splits.json", "reinstall chexnet_nb")
+    if split not in known: raise BadInput(f"no split {split!r} is known; choose {' or '.join(known)}")
+    names = pd.Index(images, dtype=object)
+    patient = pd.to_numeric(names.str.extract(r"^(\d{8})_\d{3}\.png$", expand=False)).to_numpy(float)
+    subsets = unpack_subsets(known[split]["folds"])
+    with np.errstate(invalid="ignore"): inside = (patient >= 1) & (patient <= len(subsets))
+    text = np.array(known[split]["order"], dtype=object)[subsets[np.where(inside, patient, 1).astype(int)-1]]
+    return pd.Series(np.where(inside, text, None), names)
 
 # %% ../../nbs/01_data/03_splits.ipynb #7630496a
 SPLITS = ("community", "official", "pneumonia", "random")
