@@ -206,6 +206,8 @@ class _Kernel(AsyncKernelManager):
         super().__init__(**options)
 
 # %% ../../nbs/10_report/03_experiment.ipynb #60442127
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+
 def _execute(notebook, out, values, progress):
     "Run with papermill in the current directory; returns the executed notebook without its progress bars."
     options = dict(kernel_name="python3", kernel_manager_class=_Kernel, extra_arguments=["--log-level=50"], cwd=str(Path.cwd()),
@@ -219,10 +221,12 @@ def _execute(notebook, out, values, progress):
                        "from what is finished") from None
     for cell in nb.cells:
         cell.metadata = {"tags": cell.metadata.get("tags", [])}
-        if cell.cell_type == "code": cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+        if cell.cell_type == "code": cell.outputs = [o for o in cell.outputs if not _is_progress(o)]
     nb.metadata = {"kernelspec": nb.metadata["kernelspec"]}
     with atomic_path(out) as part: nbformat.write(nb, part)
     return nb
+
+def _is_progress(output): return output.get("name") == "stderr" or _WIDGET in output.get("data", {})
 
 def _bad_input(notebook, error):
     "The `BadInput` for an error of a notebook that its user can mend: bad input, files, memory; None for others."
@@ -417,9 +421,9 @@ def report_order(
     folder: str|Path, # A report
 ) -> tuple: # To sort by
     "The place of a report in lists: real data first, the best known experiments first."
-    name = Path(folder).name
+    folder, name = Path(folder), Path(folder).name
     place = next((i for i, experiment in enumerate(BEST_KNOWN) if name.split("-")[0] == experiment), len(BEST_KNOWN))
-    return bool(_read_headline(Path(folder))["synthetic"]), place, name
+    return (folder/"headline.json").exists() and bool(_read_headline(folder)["synthetic"]), place, name
 
 def _read_headlines(root):
     "The headlines of all reports in a folder, in their order; equal titles are told apart by their folders."

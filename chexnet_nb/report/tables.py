@@ -67,12 +67,12 @@ def html_table(
     head = "".join(f'<th scope="col"{c}>{escape_text(name)}</th>' for name, c in zip(table.columns, words))
     rows = "".join(f'<tr{" class=strong" if row[0] in bold else ""}>{_cells(row, words)}</tr>'
                    for row in table.itertuples(index=False, name=None))
-    caption = "; ".join(filter(None, [caption, *repeated]))
-    if len(table) > FOLDED_ROWS: caption, summary = "", _summary(table, caption)
-    above = f"<caption>{escape_text(caption)}</caption>" if caption else ""
+    folded, above = len(table) > FOLDED_ROWS, "; ".join(filter(None, [caption, *repeated]))
+    summary = _summary(table, caption, repeated) if folded else ""
+    above = f"<caption>{escape_text(above)}</caption>" if above and not folded else ""
     body = f"{above}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"
     shown = f'<div class="scroll" tabindex="0"><table class="results">{body}</table></div>'
-    return Html(f"<details>{summary}{shown}</details>" if len(table) > FOLDED_ROWS else shown)
+    return Html(f"<details>{summary}{shown}</details>" if folded else shown)
 
 # %% ../../nbs/10_report/02_tables.ipynb #6ced5bc7
 _NAMES = re.compile("|".join(f for f in FINDINGS if "_" in f))
@@ -97,10 +97,10 @@ def _split_repeated(texts):
     said = [f"{name}: {v.iloc[0]} in every row" for name, v, repeated in zip(texts.columns, values, same) if repeated]
     return texts.loc[:, [not repeated for repeated in same]], said
 
-def _summary(table, caption):
+def _summary(table, caption, repeated):
     "What a folded table holds, to click on."
     columns = summarise([str(name) for name in table.columns[1:]], 4)
-    what = caption or f"{columns}, by {table.columns[0] or 'row'}"
+    what = "; ".join([caption or f"{columns} by {table.columns[0] or 'row'}", *repeated])
     return f"<summary>{escape_text(what)} ({len(table):,} rows)</summary>"
 
 def _is_word(text): return text[:1].isalpha()
