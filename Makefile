@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 EXPERIMENTS := chexnet14 pneumonia localization evaluate compare radiologists audit scoreboard
 
-.PHONY: install hooks reports prior ablations test lab browser readme docs clean
+.PHONY: install hooks reports prior ablations test test-fast lab browser readme docs clean
 
 install: $(READY) hooks
 $(READY): setup.py settings.ini constraints.txt
@@ -33,11 +33,16 @@ ablations: reports/ablations-demo/report.json
 reports/%-demo/report.json: $(READY)
 	$(BIN)/chexnet run $* --out reports/$*-demo
 
-# Every notebook, two at a time, with threads that sleep while they wait; then what needs a process of its own.
-test: export OMP_WAIT_POLICY := PASSIVE
+# Every notebook and what needs a process of its own, side by side in processes of one thread.
+TESTS := $(BIN)/python -m pytest -q -n 2 --dist loadgroup tests
+test test-fast: export OMP_NUM_THREADS := 1
 test: $(READY)
-	$(BIN)/nbdev_test --n_workers 2
-	$(BIN)/python -m pytest -q tests
+	$(TESTS) --durations 20
+
+# For the rhythm of work: the notebooks that differ from HEAD, the nearest of those that depend on them, and whether all is in
+# step. What two minutes do not hold is skipped and counted; `make test` runs it.
+test-fast: $(READY)
+	$(TESTS)/test_notebooks.py tests/test_in_step.py --changed --within 80
 
 # Notebooks are cleaned as they are saved (hooks); experiments write to reports/, as the command does. All of the checkout is
 # at hand.

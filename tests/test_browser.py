@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found; `apt-get install chromium` to run these tests")
+pytestmark = [pytest.mark.xdist_group("browser"), # One server and one browser at a time
+              pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found; `apt-get install chromium` to run these tests")]
 SIDE = 800 # Pixels of the images
 NOTEBOOK = "nbs/tutorials/cam_browser.ipynb"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",

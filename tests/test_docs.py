@@ -17,6 +17,7 @@ import api
 import build
 import cells
 
+pytestmark = pytest.mark.xdist_group("site") # One process builds it and looks at it
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 LOADS = {"img": "src", "script": "src", "link": "href", "iframe": "src", "source": "src", "video": "src", "audio": "src"}
 CONTRAST = """() => {
@@ -178,30 +179,40 @@ def test_nothing_asks_another_host(site, pages):
         assert not re.search(r"(url\(|@import)\s*['\"]?(https?:)?//", sheet.read_text(encoding="utf-8")), sheet.name
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_text_is_legible_and_nothing_is_fetched(site, pages, browser, theme):
-    context, asked, bad = browser.new_context(viewport=dict(width=1366, height=768), color_scheme=theme), [], {}
-    page = context.new_page()
+THEMES, WIDTHS = ("light", "dark"), (390, 1366, 1920)
+
+
+@pytest.fixture(scope="module")
+def looked(site, pages, browser):
+    "Each page opened once, seen in each width and theme: what is too wide, what is hard to read, what was asked for."
+    wide, bad, asked = {width: [] for width in WIDTHS}, {theme: {} for theme in THEMES}, []
+    page = browser.new_page(viewport=dict(width=WIDTHS[0], height=844), color_scheme=THEMES[0])
     page.on("request", lambda r: asked.append(r.url))
     for name in pages:
+        page.set_viewport_size(dict(width=WIDTHS[0], height=844))
         page.goto(f"file://{site/name}")
+        for width in WIDTHS:
+            page.set_viewport_size(dict(width=width, height=844))
+            if page.evaluate("document.documentElement.scrollWidth") > width: wide[width].append(name)
+        page.set_viewport_size(dict(width=1366, height=768))
         page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-        page.evaluate("document.getAnimations().forEach(a => a.finish())")
-        for where, said in page.evaluate(CONTRAST).items(): bad.setdefault(where, f"{name} {said}")
-    context.close()
-    assert bad == {}
+        for theme in THEMES:
+            page.emulate_media(color_scheme=theme)
+            page.evaluate("document.getAnimations().forEach(a => a.finish())")
+            for where, said in page.evaluate(CONTRAST).items(): bad[theme].setdefault(where, f"{name} {said}")
+    page.close()
+    return wide, bad, asked
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_text_is_legible_and_nothing_is_fetched(looked, theme):
+    _, bad, asked = looked
+    assert bad[theme] == {} and asked
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
-@pytest.mark.parametrize("width", [390, 1366, 1920])
-def test_no_page_is_wider_than_the_screen(site, pages, browser, width):
-    page = browser.new_page(viewport=dict(width=width, height=844))
-    wide = []
-    for name in pages:
-        page.goto(f"file://{site/name}")
-        if page.evaluate("document.documentElement.scrollWidth") > width: wide.append(name)
-    page.close()
-    assert wide == []
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_page_is_wider_than_the_screen(looked, width): assert looked[0][width] == []
 
 
 MEANT = {"dicom": "radiograph", "predictions table": "formats", "evaluate": "predictions", "pneumothorax": "glossary",

@@ -1,28 +1,28 @@
 "Each experiment runs from its notebook to its report, on a tiny phantom; nothing is learned, and the results say what they are."
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import warm
 import yaml
 
 from chexnet_nb.models.recipe import RECIPES, new_recipe
 
 ROOT = Path(__file__).parents[1]
-CHEXNET = Path(sys.executable).parent/"chexnet"
+on_phantom = pytest.mark.xdist_group("phantom") # The same data folder, prepared once
 
 
 def chexnet(*arguments):
-    "Run the installed command from the checkout."
-    return subprocess.run([CHEXNET, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    "Run a command from the checkout: exit code and stderr."
+    code, _, err = warm.chexnet(*arguments, cwd=ROOT)
+    return code, err
 
 
 def run(out, name, *settings, preset="demo"):
     "An experiment's headline; its page must exist and hold no traceback."
     parameters = [a for s in settings for a in ("-p", s)]
-    done = chexnet("run", name, "--preset", preset, "--out", out, *parameters)
-    assert done.returncode == 0, done.stderr[-3000:]
+    code, err = chexnet("run", name, "--preset", preset, "--out", out, *parameters)
+    assert code == 0, err[-3000:]
     page = (out/"index.html").read_text()
     assert "Traceback" not in page and "ynthetic" in page
     return json.loads((out/"headline.json").read_text())
@@ -31,7 +31,7 @@ def run(out, name, *settings, preset="demo"):
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")/"phantom"
-    assert chexnet("phantom", folder, "--patients", 120, "--size", 128).returncode == 0
+    assert chexnet("phantom", folder, "--patients", 120, "--size", 128)[0] == 0
     return folder
 
 
@@ -43,12 +43,14 @@ def chexnet14(phantom, tmp_path_factory):
     return out
 
 
+@on_phantom
 def test_chexnet14(chexnet14):
     assert (chexnet14/"auroc.csv").read_text().splitlines()[-1].startswith("mean,")
-    again = chexnet("run", "chexnet14", "--out", chexnet14)
-    assert again.returncode == 2 and "never overwritten" in again.stderr
+    code, err = chexnet("run", "chexnet14", "--out", chexnet14)
+    assert code == 2 and "never overwritten" in err
 
 
+@on_phantom
 def test_chexnet14_seeds(phantom, tmp_path):
     out = tmp_path/"seeds"
     settings = f"data={phantom}", "architecture=densenet_28", "size=28", "epochs=1", "control_epochs=0", "n_boot=100", "seeds=2"
@@ -62,14 +64,17 @@ def test_chexnet14_seeds(phantom, tmp_path):
     assert "one more run lies within" in page or "no AUROC has an interval" in page
 
 
+@on_phantom
 def test_pneumonia(phantom, tmp_path):
     assert run(tmp_path/"pneumonia", "pneumonia", f"data={phantom}", "epochs=1", "size=64", "n_boot=100")["synthetic"]
 
 
+@on_phantom
 def test_localization(chexnet14, phantom, tmp_path):
     assert run(tmp_path/"localization", "localization", f"run={chexnet14/'run'}", f"data={phantom}", "n_boot=100")["synthetic"]
 
 
+@on_phantom
 def test_prior_systems(phantom, tmp_path):
     rows = run(tmp_path/"prior", "prior_systems", f"data={phantom}", preset="tiny")["rows"]
     assert [row[1] for row in rows] == ["densenet_28", "wang_demo,sharpness=5", "yao_demo,width=8"]
@@ -80,6 +85,7 @@ def test_prior_systems(phantom, tmp_path):
     assert (tmp_path/"prior"/"runs"/"Yao"/"seed-1"/"model.safetensors").exists()
 
 
+@on_phantom
 def test_ablations(phantom, tmp_path):
     rows = run(tmp_path/"ablations", "ablations", f"data={phantom}", preset="tiny")["rows"]
     assert [row[:2] for row in rows] == [["smaller", "the recipe"], ["pneumonia alone", "the recipe"],
@@ -105,5 +111,5 @@ def test_compare_several(tmp_path):
 
 
 def test_one_message_no_traceback(tmp_path):
-    done = chexnet("run", "chexnet14", "-p", "epoch=3", "--out", tmp_path/"x")
-    assert done.returncode == 2 and "unknown parameter epoch" in done.stderr and "Traceback" not in done.stderr
+    code, err = chexnet("run", "chexnet14", "-p", "epoch=3", "--out", tmp_path/"x")
+    assert code == 2 and "unknown parameter epoch" in err and "Traceback" not in err

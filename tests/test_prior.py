@@ -1,19 +1,17 @@
 "The prior systems are models like any other: what a user does with a network works on them, by command and in the browser."
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+import warm
 
-CHEXNET = Path(sys.executable).parent/"chexnet"
+pytestmark = pytest.mark.xdist_group("prior")
 
 
 def chexnet(*arguments):
-    "What the installed command prints; it must succeed."
-    done = subprocess.run([CHEXNET, *map(str, arguments)], capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout + done.stderr
+    "What the command prints; it must succeed."
+    code, out, err = warm.chexnet(*arguments)
+    assert code == 0, err[-3000:]
+    return out + err
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import warm
 
 from chexnet_nb.data.dataset import prepare_data
 
+pytestmark = pytest.mark.xdist_group("training") # On one data folder
 ROOT = Path(__file__).parents[1]
 ENV = os.environ | dict(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1", PYTHONWARNINGS="ignore")
 CHEXNET = [sys.executable, "-m", "chexnet_nb"]
@@ -25,17 +27,22 @@ TINY = "--task chexnet14 --architecture densenet_28 --no-pretrained --size 28 --
 def data(tmp_path_factory):
     "A phantom release; its random split has an even number of training images, odd ones to validate and to test on."
     folder = tmp_path_factory.mktemp("phantom")/"data"
-    for argv in (["phantom", folder, "--patients", "30", "--size", "64"], ["prepare", folder, "--size", "28"]):
-        subprocess.run([*CHEXNET, *argv], check=True, env=ENV, capture_output=True)
+    for argv in (["phantom", folder, "--patients", 30, "--size", 64], ["prepare", folder, "--size", 28]):
+        assert warm.chexnet(*argv)[0] == 0
     counts = prepare_data(folder, 28, split="random", seed=5, progress=False).split["split"].value_counts()
     assert [int(counts[fold] % 2) for fold in ("train", "val", "test")] == [0, 1, 1], f"choose another seed: {dict(counts)}"
     return folder
 
 
 def train(data, out, *argv, start=CHEXNET):
-    "A process that trains."
+    "A process that trains, started as from a terminal."
     return subprocess.Popen([*start, "train", str(data), "--out", str(out), *TINY, *map(str, argv)], env=ENV, text=True,
                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+
+
+def forked(data, out, *argv):
+    "A process that trains, forked where everything is imported: it trains at once."
+    return warm.Started(["train", data, "--out", out, *TINY, *argv])
 
 
 def finished(*processes):
@@ -58,14 +65,14 @@ def killed(data, out, kills, wait, *argv):
     draw = random.Random(0)
     epochs = argv[len(argv)-1-argv[::-1].index("--epochs")+1]
     for n in range(kills):
-        process, seen, end = train(data, out, *argv), checkpoints(out), time.time()+120
+        process, seen, end = forked(data, out, *argv), checkpoints(out), time.time()+120
         gone_on = lambda: checkpoints(out) != seen and rows(out) >= n*epochs//(kills+1)
         while process.poll() is None and not gone_on() and time.time() < end: time.sleep(.01)
         time.sleep(draw.random()*wait)
         assert process.poll() is None, process.communicate()[1][-3000:]
         process.kill()
         process.communicate()
-    finished(train(data, out, *argv))
+    finished(forked(data, out, *argv))
 
 
 def rows(run):
@@ -93,7 +100,7 @@ def test_killed_within_epochs(data, tmp_path):
 @pytest.mark.slow
 def test_killed_ten_times(data, tmp_path):
     more = (*EVERY, "--epochs", 16, "--early-stop-patience", 16, "--accumulate-batches", 2, "--lr-patience", -1)
-    finished(train(data, tmp_path/"whole", *more))
+    finished(forked(data, tmp_path/"whole", *more))
     killed(data, tmp_path/"killed", 10, .5, *more)
     same(tmp_path/"whole", tmp_path/"killed")
 
@@ -106,7 +113,7 @@ HALVES = ("--epochs", 2, "--batch-norm", "frozen", "--lr", 1e-4, "--no-flip", "-
 def one(data, tmp_path_factory):
     "A run on one device."
     out = tmp_path_factory.mktemp("one")/"run"
-    finished(train(data, out, *HALVES, "--batch-size", 8))
+    finished(forked(data, out, *HALVES, "--batch-size", 8))
     return out
 
 

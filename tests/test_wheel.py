@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+pytestmark = pytest.mark.xdist_group("wheel") # Built and installed once
 ROOT = Path(__file__).parents[1]
 START = "import sys; from chexnet_nb.report.cli import main; sys.exit(main())"
 

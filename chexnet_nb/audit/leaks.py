@@ -18,11 +18,11 @@ import numpy as np
 import pandas as pd
 from scipy.fft import dctn
 
-from ..core.csv import check_unique, normalise_name, read_table
+from ..core.csv import check_unique, read_table
 from ..core.errors import BadInput, summarise
 from ..core.files import fingerprint, read_json, resource_path
 from ..data.cache import Cache
-from ..data.labels import FINDINGS, NO_FINDING, finding_name
+from ..data.labels import FINDINGS, parse_labels, read_patients
 from ..data.splits import COMMUNITY, SUBSETS, read_list
 
 # %% ../../nbs/05_audit/04_leaks.ipynb #855144ed
@@ -97,7 +97,7 @@ def shared_patients(
     split: pd.DataFrame, # Image Index, Patient ID, split
 ) -> pd.DataFrame: # One row per patient in two subsets or more: Patient ID, then images in each subset
     "Patients in more than one subset."
-    counts = split.groupby(["Patient ID", "split"]).size().unstack(fill_value=0)
+    counts = split.groupby([read_patients(split, "Patient ID", "the split"), "split"]).size().unstack(fill_value=0)
     return counts[(counts > 0).sum(axis=1) > 1].rename_axis(columns=None).reset_index()
 
 # %% ../../nbs/05_audit/04_leaks.ipynb #07ec3225
@@ -216,10 +216,7 @@ def read_label_version(
         raise BadInput(f"{path}: no column {', '.join(missing)}; found {summarise(table.columns, 20)}; give a label table of the "
                        "release")
     check_unique(table["Image Index"], path)
-    labels = table["Finding Labels"].fillna("").str.get_dummies("|").rename(columns=str.strip)
-    labels = labels.drop(columns=[c for c in labels if normalise_name(c) in ("", normalise_name(NO_FINDING))])
-    labels = labels.rename(columns=finding_name).reindex(columns=list(FINDINGS), fill_value=0)
-    return pd.concat([table[["Image Index"]], labels], axis=1)
+    return table[["Image Index"]].assign(**dict(zip(FINDINGS, parse_labels(table["Finding Labels"], path).T)))
 
 # %% ../../nbs/05_audit/04_leaks.ipynb #80426ec4
 def label_versions(

@@ -12,12 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage
 
 from ..core.errors import BadInput, summarise
 from ..data.labels import BOX_FILE
-from ..metrics.bootstrap import Bootstrap, interval, point_estimate, ratio
-from ..metrics.intervals import proportion_ci
 from ..models.base import Network
 from .maps import Scale, image_maps, upscale
 
@@ -27,6 +24,7 @@ def map_boxes(
     threshold: float, # In the unit of the map, above 0
 ) -> np.ndarray: # float, shape (boxes, 5): x, y, w, h, peak; in pixels of the map
     "A box around each connected part of `heat >= threshold` (8 neighbours count), strongest first; raises `BadInput` for 0."
+    from scipy import ndimage
     if not threshold > 0: raise BadInput(f"threshold {threshold} would box the whole image; use one above 0")
     parts, _ = ndimage.label(heat >= threshold, np.ones((3, 3)))
     boxes = []
@@ -174,6 +172,8 @@ def localization_table(
     seed: int=0, # Of the bootstrap
 ) -> pd.DataFrame: # finding, measure, images, value, low, high; the rows `mean` are over the findings
     "Mean scores per finding and their mean over findings, with 95% intervals: exact for proportions, else from the bootstrap."
+    from chexnet_nb.metrics.bootstrap import Bootstrap, point_estimate, ratio
+    from chexnet_nb.metrics.intervals import proportion_ci
     findings = sorted(scores.finding.unique())
     clusters = scores["Patient ID" if "Patient ID" in scores and scores["Patient ID"].notna().all() else "Image Index"]
     of_finding = (scores.finding.to_numpy()[:, None] == findings).astype(float)
@@ -192,6 +192,7 @@ def localization_table(
 
 def _measure_rows(measure, findings, images, values, samples) -> pd.DataFrame:
     "One measure's rows of `localization_table`; the mean is over findings that have a value."
+    from chexnet_nb.metrics.bootstrap import interval
     has = ~np.isnan(values)
     samples = np.vstack([samples, samples[has].mean(0, keepdims=True) if has.any() else samples[:1]])
     table = pd.DataFrame(dict(finding=[*findings, "mean"], measure=measure, images=[*images.astype(int), int(images.sum())]))

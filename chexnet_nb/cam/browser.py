@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import traitlets
 
-from ..core.csv import read_table
+from ..core.csv import read_table, write_table
 from ..core.errors import BadInput
 from ..core.files import atomic_path, resource_path
 from ..core.text import escape_text
@@ -308,7 +308,7 @@ class CamBrowser(w.VBox):
         file = self.exports/NOTES
         self.notes = read_notes(file) | {self.name: self.note.value.strip()}
         table = pd.DataFrame([(n, text) for n, text in self.notes.items() if text], columns=["Image Index", "Note"])
-        with atomic_path(file) as part: table.to_csv(part, index=False)
+        write_table(table, file)
         self.message.value = f"<div>noted in {escape_text(file)}</div>"
 
     def save(self) -> Path: # The file

@@ -9,19 +9,19 @@ __all__ = ['COLOURS', 'N_REFERENCES', 'NOTICE', 'BOX_COLUMNS', 'overlay', 'colou
 # %% ../../nbs/09_cam/03_draw.ipynb #54452c51
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
-from matplotlib.axes import Axes
-from matplotlib.colorbar import Colorbar
 from tqdm.auto import tqdm
 
+from ..core.csv import write_table
 from ..core.errors import BadInput, raise_unreadable, summarise
-from ..core.files import atomic_path, check_output_folder, folder_lock, wrap_os_errors
+from ..core.files import atomic_path, check_output_folder, folder_lock, resource_path, wrap_os_errors
 from ..data.images import read_radiograph
 from ..data.labels import FINDINGS, finding_name
 from ..metrics.predictions import write_predictions
@@ -31,8 +31,17 @@ from ..runs.run import Run
 from .boxes import find_boxes
 from .maps import Scale, evidence, fit_scale, image_maps, upscale
 
+if TYPE_CHECKING: # To import them takes longer than to draw a map
+    from matplotlib.axes import Axes
+    from matplotlib.colorbar import Colorbar
+
 # %% ../../nbs/09_cam/03_draw.ipynb #ee041afa
 COLOURS = "plasma" # matplotlib's colour map
+
+@cache
+def _shades() -> np.ndarray: # uint8, shape (256, 3)
+    "The colours of that map, as bytes."
+    return np.loadtxt(resource_path("assets")/f"{COLOURS}.csv", np.uint8, delimiter=",", skiprows=1)
 
 def overlay(
     image: np.ndarray, # uint8, shape (height, width)
@@ -44,16 +53,17 @@ def overlay(
     "The radiograph under its map: the colour is the evidence on the model's scale; no evidence is transparent."
     share = Image.fromarray((np.clip(upscale(heat, image.shape)/top, 0, 1)*255).astype(np.uint8))
     alpha = share.point((255*opacity*np.sqrt(np.arange(256)/255)).round().astype(int).tolist())
-    share.putpalette((matplotlib.colormaps[COLOURS](np.arange(256))[:, :3]*255).astype(np.uint8).tobytes())
+    share.putpalette(_shades().tobytes())
     return np.array(Image.composite(share.convert("RGB"), Image.fromarray(image).convert("RGB"), alpha))
 
 # %% ../../nbs/09_cam/03_draw.ipynb #0acdf863
 def colour_bar(
-    axes: Axes|np.ndarray, # Axes to draw beside, one or an array
+    axes: "Axes|np.ndarray", # Axes to draw beside, one or an array
     top: float, # `Scale.top`
-) -> Colorbar:
+) -> "Colorbar":
     "A colour bar that shows the scale of `overlay`."
-    shades = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, top), COLOURS)
+    from matplotlib import cm, colors
+    shades = cm.ScalarMappable(colors.Normalize(0, top), COLOURS)
     return np.ravel(axes)[0].figure.colorbar(shades, ax=axes, label="evidence: logits above the finding's usual", extend="max")
 
 # %% ../../nbs/09_cam/03_draw.ipynb #4d07a036
@@ -137,7 +147,7 @@ def add_caption(
 
 def _draw_scale(sheet, draw, y, top) -> None:
     "The colour bar of a caption."
-    colours = (matplotlib.colormaps[COLOURS](np.linspace(0, 1, 120))[None, :, :3]*255).astype(np.uint8)
+    colours = _shades()[None, (np.linspace(0, 1, 120)*256).astype(int).clip(max=255)]
     sheet.paste(Image.fromarray(colours).resize((120, 12)), (28, y+3))
     draw.text((12, y), "0", "black", font_size=14)
     draw.text((154, y), f"{top:.1f} logits above usual", "black", font_size=14)
@@ -215,8 +225,7 @@ class _MapWriter:
 
     def write_tables(self) -> None:
         "The boxes first: a folder with probabilities is a finished one."
-        with atomic_path(self.out/"boxes.csv") as file:
-            pd.DataFrame(self.boxes, columns=BOX_COLUMNS).to_csv(file, index=False, float_format="%.6g")
+        write_table(pd.DataFrame(self.boxes, columns=BOX_COLUMNS), self.out/"boxes.csv", float_format="%.6g")
         write_predictions(pd.DataFrame(self.probabilities), self.out/"probabilities.csv", trained_on=self.run.trained_on)
 
 # %% ../../nbs/09_cam/03_draw.ipynb #b1bfad00

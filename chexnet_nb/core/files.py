@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['LOCK', 'atomic_path', 'write_json', 'read_json', 'check_writable', 'check_output_folder', 'check_new_folder',
-           'check_disk_space', 'atomic_folder', 'wrap_os_errors', 'folder_lock', 'fingerprint', 'resource_path',
-           'user_cache', 'utc_now']
+           'check_disk_space', 'atomic_folder', 'describe_os_error', 'wrap_os_errors', 'folder_lock', 'fingerprint',
+           'resource_path', 'user_cache', 'utc_now']
 
 # %% ../../nbs/00_core/02_files.ipynb #1047d3d0
+import errno
 import hashlib
 import json
 import os
@@ -128,15 +129,27 @@ def atomic_folder(
     finally: shutil.rmtree(part, ignore_errors=True)
 
 # %% ../../nbs/00_core/02_files.ipynb #fada66ca
+_DISK_ERRORS = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS")}
+
+def describe_os_error(
+    error: OSError, # From any work
+    output: str|Path="the output", # What was being written
+) -> str:
+    "What the system refused: the file that the error names, else the output where a disk is full or read-only."
+    reason = error.strerror or error
+    if error.filename is not None: return f"{error.filename}: {reason}"
+    return f"{output} cannot be written ({reason})" if error.errno in _DISK_ERRORS else f"the system refused ({reason})"
+
 @contextmanager
 def wrap_os_errors(
     folder: str|Path, # Folder that is written
 ) -> Iterator[None]:
-    "Turn any `OSError` of the work inside into a `BadInput` that says how to continue."
+    "Turn any `OSError` of the work inside into a `BadInput` that names what failed and says how to continue."
     try: yield
     except OSError as e:
-        raise BadInput(f"{folder} cannot be written ({e.strerror or e}); what was finished is kept: free disk space, then run "
-                       "the same command again to continue") from e
+        advice = "free disk space" if e.errno in _DISK_ERRORS else "mend that"
+        raise BadInput(f"{describe_os_error(e, folder)}; what was finished is kept: {advice}, then run the same command again "
+                       "to continue") from e
 
 # %% ../../nbs/00_core/02_files.ipynb #3d5c78d5
 @contextmanager
@@ -190,8 +203,11 @@ def resource_path(
 
 # %% ../../nbs/00_core/02_files.ipynb #95b89ae3
 def user_cache() -> Path: # A folder, which may not exist yet
-    "This package's folder in the user's cache."
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home()/".cache")/"chexnet_nb"
+    "This package's folder in the user's cache; raises `BadInput` for a user without a home folder."
+    home, cache = os.path.expanduser("~"), os.environ.get("XDG_CACHE_HOME")
+    if not cache and home == "~":
+        raise BadInput("this user has no home folder; set the environment variable HOME or XDG_CACHE_HOME to a folder of yours")
+    return Path(cache or f"{home}/.cache")/"chexnet_nb"
 
 def utc_now() -> str: # ISO 8601, UTC, to the second
     "The current time, as records write it."

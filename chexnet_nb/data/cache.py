@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ..core.csv import read_table
-from ..core.errors import BadInput, check_int, summarise
+from ..core.csv import read_table, write_table
+from ..core.errors import BadInput, check_int, printable, say, summarise
 from ..core.files import (
     atomic_path, check_disk_space, fingerprint, folder_lock, read_json, user_cache, wrap_os_errors, write_json)
 from ..core.parallel import N_CPUS, prefetch, process_map
@@ -71,15 +71,11 @@ def _header(rows, size):
     return out.getvalue().rstrip(b" \n").ljust(HEADER_BYTES-1) + b"\n"
 
 # %% ../../nbs/01_data/06_cache.ipynb #d41c07d5
-def _write_table(path, table):
-    "Write one of the cache's tables atomically."
-    with atomic_path(path) as part: table.to_csv(part, index=False)
-
 def _write_index(cache, size, index):
     "Write `cache.json` and the index, which makes the cache valid."
     write_json(cache/"cache.json", dict(format=1, size=size, images=len(index), rows=_height(index), resample=RESAMPLE,
                                         fingerprint=fingerprint(index["Image Index"])))
-    _write_table(cache/"index.csv", index.sort_values("row"))
+    write_table(index.sort_values("row"), cache/"index.csv")
 
 # %% ../../nbs/01_data/06_cache.ipynb #a2cf38e2
 class Cache:
@@ -286,8 +282,8 @@ def _close(cache, size, index, mtimes, records, refused):
         os.fsync(out.fileno())
     skipped = [(r["Image Index"], r["file"], r["reason"]) for r in records if "reason" in r] + list(refused)
     mtimes = mtimes | {r["Image Index"]: r["stamp"] for r in records if "reason" not in r}
-    _write_table(cache/"skipped.csv", pd.DataFrame(sorted(skipped), columns=["Image Index", "file", "reason"]))
-    _write_table(cache/"stamps.csv", pd.DataFrame(sorted(mtimes.items()), columns=["Image Index", "stamp"]))
+    write_table(pd.DataFrame(sorted(skipped), columns=["Image Index", "file", "reason"]), cache/"skipped.csv")
+    write_table(pd.DataFrame(sorted(mtimes.items()), columns=["Image Index", "stamp"]), cache/"stamps.csv")
     _write_index(cache, size, index)
     (cache/"journal.jsonl").unlink(missing_ok=True)
 
@@ -330,12 +326,12 @@ def _report_skipped(cache, on_error, gone):
     if len(gone) and on_error == "stop":
         raise BadInput(f"{len(gone):,} images of the cache {cache.path} have no source any more: {summarise(gone)}; put the "
                        f"files back, or leave the images out {skip_advice}")
-    if len(gone): print(f"left out {len(gone):,} images that have no source any more: {summarise(gone)}", file=sys.stderr)
-    reasons = "".join(f"\n  {r}" for r in skipped["reason"])
+    if len(gone): say(f"left out {len(gone):,} images that have no source any more: {summarise(gone)}", file=sys.stderr)
+    reasons = "".join(f"\n  {printable(r, 1000)}" for r in skipped["reason"])
     if len(skipped) and (on_error == "stop" or not len(cache)):
         raise BadInput(f"{len(skipped):,} files cannot be used ({len(cache):,} images are prepared):{reasons}\nfetch or remove "
                        f"them and run again, or leave them out {skip_advice}; the list is in {cache.path/'skipped.csv'}")
-    if len(skipped): print(f"left out {len(skipped):,} files, see {cache.path/'skipped.csv'}:{reasons}", file=sys.stderr)
+    if len(skipped): say(f"left out {len(skipped):,} files, see {cache.path/'skipped.csv'}:{reasons}", file=sys.stderr)
     return cache
 
 # %% ../../nbs/01_data/06_cache.ipynb #495b7905

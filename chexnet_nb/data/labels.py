@@ -4,14 +4,17 @@
 
 # %% auto #0
 __all__ = ['FINDINGS', 'NO_FINDING', 'LABEL_FILES', 'BOX_FILE', 'SOURCE_FILE', 'PHANTOM_FILE', 'REQUIRED_COLUMNS', 'finding_name',
-           'bundled_table', 'label_version', 'label_file', 'read_labels', 'to_nih_csv', 'label_matrix', 'read_truth',
-           'patients_of', 'read_boxes']
+           'bundled_table', 'label_version', 'label_file', 'patient_columns', 'read_patients', 'Patients',
+           'patients_of', 'parse_labels', 'read_labels', 'to_nih_csv', 'label_matrix', 'read_truth', 'read_boxes']
 
 # %% ../../nbs/01_data/01_labels.ipynb #78237554
+import re
 from collections.abc import Iterable
 from csv import QUOTE_NONE
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -77,11 +80,99 @@ def label_file(
     file = next((f for f in own if f.is_file()), None) or bundled_table(LABEL_FILES[0])
     return file, label_version(file)
 
+# %% ../../nbs/01_data/01_labels.ipynb #bdb60d97
+_PATIENT = ("patientid", "patient", "patientno", "patientnumber", "patientidentifier", "subjectid", "subject")
+_LIKE_PATIENT = re.compile(r"patient|subject|person|^pid$|^pt(id|no)?$|^pat(id|no)?$|^mrn|^case(id|no)?$")
+_COVARIATE = re.compile(r"age|sex|gender|birth|position|weight|height|size|orientation|race|ethnic|class|type|status")
+
+def patient_columns(
+    columns: Iterable, # Names of columns
+    source: str|Path, # What the table is called in messages
+) -> tuple[object|None, list]: # The column that names the patient; others that look like one
+    "Find the column of patients in any spelling; raises `BadInput` if two of one spelling could be it."
+    keys = {c: re.sub(r"[\W_]+", "", str(c)).lower() for c in columns}
+    named = {key: [c for c, k in keys.items() if k == key] for key in _PATIENT}
+    taken = next(filter(None, named.values()), [])
+    if len(taken) > 1: raise BadInput(f"{source}: columns {summarise(taken)} all name the patient; keep one")
+    similar = [c for c, k in keys.items() if c not in taken and _LIKE_PATIENT.search(k) and not _COVARIATE.search(k)]
+    return taken[0] if taken else None, similar
+
+# %% ../../nbs/01_data/01_labels.ipynb #adf3412f
+def read_patients(
+    table: pd.DataFrame, # With `Image Index` and a column of patients
+    column: str, # Its name
+    source: str|Path, # What the table is called in messages
+) -> pd.Series: # int64 where all are whole numbers of at most 18 digits, else text
+    "The patient of each image; raises `BadInput` with the rows of blanks and of patients that cannot be told apart."
+    values = table[column]
+    if values.dtype == np.int64: return values
+    codes, spelled = pd.factorize(values, use_na_sentinel=False) # Each spelling is read once
+    text = pd.Series(["" if pd.isna(v) else normalize("NFKC", str(v)).strip() for v in spelled.tolist()])
+    def rows(wrong):
+        found = np.flatnonzero(wrong.to_numpy()[codes])
+        return f"{len(found):,} rows", summarise(f"{i+2} ({table['Image Index'].iloc[i]})" for i in found)
+    if (wrong := text == "").any():
+        size, which = rows(wrong)
+        raise BadInput(f"{source}: {size} have no patient in column {column}: {which}; fill them in, or remove these images")
+    if (wrong := text.str.fullmatch(r"[0-9][.,][0-9]+[eE]\+[0-9]+")).any():
+        size, which = rows(wrong)
+        raise BadInput(f"{source}: {size} in column {column} name patients whose last digits a spreadsheet has removed, such as "
+                       f"{text[wrong].iloc[0]}: {which}; export the column as text")
+    return pd.Series(_as_numbers(text, column, source).to_numpy()[codes], table.index, name=values.name)
+
+def _as_numbers(text, column, source):
+    "Patients as numbers where all are whole numbers, else as text, each in one spelling."
+    whole = text.str.replace(r"\.0$", "", regex=True)
+    if not whole.str.fullmatch("[0-9]+").all(): return _distinct(text, column, source)
+    whole = whole.str.replace(r"^0+(?=[0-9])", "", regex=True)
+    return whole.astype(np.int64) if whole.str.len().max() <= 18 else whole
+
+def _distinct(patients, column, source):
+    "Patients as text; raises `BadInput` for two that differ by case or leading zeros alone."
+    spellings = patients.drop_duplicates()
+    keys = spellings.str.lower().str.replace(r"^0+(?=[0-9]+$)", "", regex=True)
+    if (unclear := keys.duplicated(keep=False)).any():
+        pair = spellings[keys == keys[unclear].iloc[0]]
+        raise BadInput(f"{source}: patients {' and '.join(map(repr, pair))} in column {column} differ by case or zeros alone "
+                       f"({keys[unclear].nunique():,} such patients); write each patient in one way")
+    return patients
+
+# %% ../../nbs/01_data/01_labels.ipynb #6187d788
+class Patients(NamedTuple):
+    "Whose images these are."
+    ids: np.ndarray # Patient of each image
+    note: str # For the report, or ""
+    known: bool # False: each image counts as a separate patient
+
+def patients_of(
+    table: pd.DataFrame, # Label table of the images, in order
+    source: str|Path="the labels", # What the table is called in messages
+) -> Patients:
+    "The patient of each image: from a column of patients, else from NIH-style file names, else each image by itself."
+    column, similar = patient_columns(table.columns, source)
+    similar = table.attrs.get("like_patients", similar)
+    ignored = f" {summarise(similar)} looks like a column of patients and is not used; rename it Patient ID if it is one."
+    if column is not None:
+        return Patients(read_patients(table, column, source).to_numpy(), ignored.strip() if similar else "", True)
+    number = table["Image Index"].str.extract(r"^([0-9]{8})_[0-9]{3}\.")[0]
+    if known := bool(number.notna().all()):
+        note = "The labels have no patient column; patients were taken from the image names (00000013_005.png is patient 13)."
+    else:
+        note = ("Neither the labels nor the image names identify patients; each image counts as a separate patient, so "
+                "intervals may be too narrow.")
+    return Patients((number if known else table["Image Index"]).to_numpy(), note + (ignored if similar else ""), known)
+
 # %% ../../nbs/01_data/01_labels.ipynb #78394d7c
 _SPLIT_NAMES = {"OriginalImage[Width": "Width", "Height]": "Height", "OriginalImagePixelSpacing[x": "Spacing x",
                 "y]": "Spacing y", "Patient Sex": "Patient Gender"}
 REQUIRED_COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
 _EXPECTED = "expected a label table like the release's Data_Entry_2017_v2020.csv"
+
+def _with_patients(table, similar, source):
+    "A table whose patients are read as they should be; `.attrs` names the columns that only look like patients."
+    if "Patient ID" in table: table = table.assign(**{"Patient ID": read_patients(table, "Patient ID", source)})
+    if similar: table.attrs["like_patients"] = similar
+    return table
 
 def _columns(path):
     "The column names of a release CSV, with the names that contain commas corrected."
@@ -92,29 +183,39 @@ def _columns(path):
 def _read_csv(path):
     "The rows of a release CSV (plain or gzipped) under corrected column names, without the empty trailing column."
     names = _columns(path)
-    table = read_table(path, _EXPECTED, names=names, header=None, skiprows=1, index_col=False, dtype={"Image Index": str})
-    return table[[n for n in names if not n.startswith("empty ")]]
+    patients, similar = patient_columns(names, path)
+    table = read_table(path, _EXPECTED, names=names, header=None, skiprows=1, index_col=False,
+                       dtype={"Image Index": str, patients: str})
+    table = table[[n for n in names if not n.startswith("empty ")]].rename(columns={patients: "Patient ID"})
+    return _with_patients(table, similar, path)
 
 # %% ../../nbs/01_data/01_labels.ipynb #eac3c37a
 def _ages(column):
     "Ages in years from numbers or from '058Y', '011M', '003D'; anything else becomes missing."
     if pd.api.types.is_numeric_dtype(column): return column
-    parts = column.astype(str).str.extract(r"^0*(\d+)([YMD]?)$")
+    parts = column.astype(str).str.extract(r"^0*([0-9]{1,5})([YMD]?)$")
     years = parts[1].map({"Y": 1, "M": 1/12, "D": 1/365}).fillna(1)
     return (parts[0].astype(float)*years).fillna(-1).astype(int).where(lambda age: age >= 0)
 
 # %% ../../nbs/01_data/01_labels.ipynb #a2910051
-def _multi_hot(labels, source):
-    "uint8 (images, 14) from strings such as 'Mass|Nodule'; each distinct string is parsed once."
-    codes, strings = pd.factorize(labels)
-    if (codes < 0).any():
-        raise BadInput(f"{source}: row {int(np.argmax(codes < 0))+2} has no finding labels; write {NO_FINDING!r} for none")
+def parse_labels(
+    labels: pd.Series, # Such as "Mass|Nodule", or "No Finding"
+    source: str|Path, # What the table is called in messages
+) -> np.ndarray: # uint8, shape (images, 14)
+    "The 14 findings of label strings; raises `BadInput` with the row of one that is empty, unknown or contradicts itself."
+    codes, strings = pd.factorize(labels) # Each distinct string is parsed once
+    def row_of(code): return int(np.argmax(codes == code))+2
+    if (codes < 0).any(): raise BadInput(f"{source}: row {row_of(-1)} has no finding labels; write {NO_FINDING!r} for none")
     rows = np.zeros((len(strings), len(FINDINGS)), np.uint8)
-    for row, text in zip(rows, strings):
-        names = [n for n in str(text).split("|") if normalise_name(n) != normalise_name(NO_FINDING)]
-        for n in names:
-            try: row[FINDINGS.index(finding_name(n))] = 1
-            except BadInput as e: raise BadInput(f"{source}: {e}; or {NO_FINDING!r}") from None
+    for code, (row, text) in enumerate(zip(rows, strings)):
+        given = str(text).split("|")
+        names = [n for n in given if normalise_name(n) != normalise_name(NO_FINDING)]
+        if 0 < len(names) < len(given):
+            raise BadInput(f"{source}: row {row_of(code)} contradicts itself: {text!r} ({(codes == code).sum():,} such rows); "
+                           f"write either {NO_FINDING!r} or the findings")
+        for name in names:
+            try: row[FINDINGS.index(finding_name(name))] = 1
+            except BadInput as e: raise BadInput(f"{source}: row {row_of(code)}: {e}; or {NO_FINDING!r}") from None
     return rows[codes]
 
 # %% ../../nbs/01_data/01_labels.ipynb #f53d3ce7
@@ -126,11 +227,12 @@ def read_labels(
     path, version = (Path(data), label_version(data)) if is_file else label_file(data)
     table = _read_csv(path)
     if missing := [c for c in REQUIRED_COLUMNS if c not in table]:
+        similar = f"; rename {summarise(table.attrs['like_patients'])} if it names the patient" if table.attrs else ""
         raise BadInput(f"{path}: no column {', '.join(missing)}; found {', '.join(table.columns)}; "
-                       f"required: {', '.join(REQUIRED_COLUMNS)}, as in the release's Data_Entry_2017_v2020.csv")
+                       f"required: {', '.join(REQUIRED_COLUMNS)}, as in the release's Data_Entry_2017_v2020.csv{similar}")
     check_unique(table["Image Index"], path)
     if "Patient Age" in table: table["Patient Age"] = _ages(table["Patient Age"])
-    table[list(FINDINGS)] = _multi_hot(table["Finding Labels"], path)
+    table[list(FINDINGS)] = parse_labels(table["Finding Labels"], path)
     table.attrs.update(version=version, source=path.name)
     return table
 
@@ -170,7 +272,17 @@ def _select(table, findings, source):
         except BadInput: continue
         if name in spelled: raise BadInput(f"{source}: columns {spelled[name]} and {column} both mean {name}; keep one")
         spelled[name], truth[name] = column, _binary(table, column, source)
+    _check_no_finding(table, truth[list(spelled)], source)
     return truth
+
+def _check_no_finding(table, findings, source):
+    "Raise `BadInput` with the row in which a column No Finding is 1 beside a finding."
+    columns = [c for c in table.columns if normalise_name(c) == normalise_name(NO_FINDING)]
+    wrong = table[columns].isin([1, "1"]).any(axis=1) & findings.any(axis=1)
+    if not wrong.any(): return
+    row = int(np.argmax(wrong))
+    raise BadInput(f"{source}: row {row+2} ({table['Image Index'].iloc[row]}) contradicts itself: {NO_FINDING} and "
+                   f"{summarise(findings.columns[findings.iloc[row] == 1])} ({wrong.sum():,} such rows); write one of them")
 
 # %% ../../nbs/01_data/01_labels.ipynb #7b9737a9
 def read_truth(
@@ -180,8 +292,7 @@ def read_truth(
     "The labels that predictions are scored against; raises `BadInput` for any other file, or if a required finding is missing."
     source, advice = labels or "the bundled label table", "pass a label CSV, or none for the bundled table"
     simple = not (labels is None or Path(labels).is_dir()) and "Finding Labels" not in read_table(labels, advice, nrows=0)
-    table = read_table(labels, advice, dtype={"Image Index": str}) if simple else read_labels(labels)
-    if "Image Index" not in table: raise BadInput(f"{labels}: no column 'Image Index'; found {summarise(table.columns, 20)}")
+    table = _read_simple(labels, advice) if simple else read_labels(labels)
     if not simple and findings is None: return table
     check_unique(table["Image Index"], source)
     findings = tuple(findings or ())
@@ -195,19 +306,13 @@ def read_truth(
     if simple: truth.attrs.update(version="own", source=Path(labels).name)
     return truth
 
-# %% ../../nbs/01_data/01_labels.ipynb #bdb60d97
-def patients_of(
-    truth: pd.DataFrame, # Label table of the images, in order
-) -> tuple[np.ndarray, str]: # Patient of each image; a note for the report, or ""
-    "The patient of each image: from `Patient ID`, else from NIH-style file names, else each image by itself."
-    if "Patient ID" in truth: return truth["Patient ID"].to_numpy(), ""
-    number = truth["Image Index"].str.extract(r"^(\d{8})_\d{3}\.")[0]
-    if number.notna().all():
-        note = "The labels have no patient column; patients were taken from the image names (00000013_005.png is patient 13)."
-        return number.to_numpy(), note
-    note = ("Neither the labels nor the image names identify patients; each image counts as a separate patient, so intervals may "
-            "be too narrow.")
-    return truth["Image Index"].to_numpy(), note
+def _read_simple(labels, advice):
+    "A table with Image Index and 0/1 columns, its patients under `Patient ID`."
+    header = read_table(labels, advice, nrows=0).columns
+    if "Image Index" not in header: raise BadInput(f"{labels}: no column 'Image Index'; found {summarise(header, 20)}")
+    patients, similar = patient_columns(header, labels)
+    table = read_table(labels, advice, dtype={"Image Index": str, patients: str}).rename(columns={patients: "Patient ID"})
+    return _with_patients(table, similar, labels)
 
 # %% ../../nbs/01_data/01_labels.ipynb #a4c383b0
 def read_boxes(

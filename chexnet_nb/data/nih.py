@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from ..core.csv import read_table
 from ..core.download import bytes_to_fetch, fetch, fetch_all
-from ..core.errors import BadInput, check_int, summarise
+from ..core.errors import BadInput, check_int, printable, summarise
 from ..core.files import (
     atomic_path, check_disk_space, check_writable, fingerprint, folder_lock, read_json, wrap_os_errors)
 from ..core.parallel import N_CPUS, prefetch
@@ -44,10 +44,11 @@ def parse_archives(
     "Parse numbers and ranges of archives; raises `BadInput` for any other text."
     chosen = set()
     for part in str(text).split(","):
-        found = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        found = re.fullmatch(r"\s*(\d{1,4})\s*(?:-\s*(\d{1,4})\s*)?", part)
         first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
         if not 1 <= first <= last <= highest:
-            raise BadInput(f"archives {text!r}; allowed: numbers and ranges from 1 to {highest}, such as 1-3,{highest}")
+            raise BadInput(f"archives {printable(text)!r}; allowed: numbers and ranges from 1 to {highest}, such as "
+                           f"1-3,{highest}")
         chosen |= set(range(first, last+1))
     return sorted(chosen)
 
@@ -371,6 +372,6 @@ def report_text(
     known = " (the folder has no label table to compare with)" if wanted is None else f", of {wanted:,} in the label table"
     lines = [f"{report.attrs['images']:,} images in {report.attrs['cache']}{known}"]
     for state, rows in report.groupby("state"):
-        lines.append(f"{len(rows):,} {state}: {summarise(rows['Image Index'])} ({rows['detail'].iloc[0]})")
+        lines.append(f"{len(rows):,} {state}: {summarise(rows['Image Index'])} ({printable(rows['detail'].iloc[0], 1000)})")
     if not len(report): lines.append("every image is there and unchanged")
     return "\n".join(lines)

@@ -15,12 +15,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..core.csv import check_unique, read_table
-from ..core.errors import BadInput, summarise
-from ..core.files import atomic_path, fingerprint, read_json, write_json
+from ..core.csv import check_unique, read_table, write_table
+from ..core.errors import BadInput, did_you_mean, summarise
+from ..core.files import fingerprint, read_json, write_json
+from .labels import read_patients
 
 # %% ../../nbs/01_data/03_splits.ipynb #60f2d19d
 SUBSETS = ("train", "val", "test")
+
+def _comparable(table, source="the label table"):
+    "A table whose patients are read, so that those of one patient are equal."
+    return table.assign(**{"Patient ID": read_patients(table, "Patient ID", source)})
 
 def _split(table, subset, **attrs):
     "A split table from label rows and the subset of each; rows without a subset are dropped."
@@ -40,6 +45,7 @@ def random_split(
     fractions: Sequence[float]=(.7, .1, .2), # Fractions of the patients in train, validation, test
 ) -> pd.DataFrame: # Image Index, Patient ID, split
     "A seeded random split by patient (paper, section 4: 70/10/20)."
+    table = _comparable(table)
     patients = _shuffled(table["Patient ID"], seed)
     if len(patients) < 3: raise BadInput(f"{len(patients)} patients cannot fill train, val and test; give at least 3")
     cuts = np.clip(np.round(np.cumsum(fractions)[:2]*len(patients)).astype(int), [1, 2], [len(patients)-2, len(patients)-1])
@@ -74,19 +80,26 @@ def subset_images(
     subset: str="test", # One of `SUBSETS`
 ) -> pd.DataFrame: # Rows of `table`
     "All images of a subset's patients, including those that the split leaves out."
-    return table[table["Patient ID"].isin(split["Patient ID"][split["split"] == subset])]
+    chosen = _comparable(split, "the split")["Patient ID"][split["split"] == subset]
+    return table[_comparable(table)["Patient ID"].astype(str).isin(chosen.astype(str))]
 
 # %% ../../nbs/01_data/03_splits.ipynb #aae5fed3
+_LABELS = re.compile(r"([\s,;]+\"?-?[01](\.0+)?\"?)+[\s,;]*$") # Columns of labels behind a name
+
 def read_list(
-    path: str|Path, # Text file with one image name per line, perhaps followed by 0/1 labels
+    path: str|Path, # Text file with one image per line: its name or path, perhaps followed by 0/1 labels
+    known: Collection[str]=(), # Names of images that may hold folders; a path among them is one name
 ) -> list[str]: # Image names in the order of the file
-    "The image names of a list file; raises `BadInput` if it is missing, empty or not text, or lists an image twice."
+    "The image names of a list file, without folders; raises `BadInput` if it is not one, or lists an image twice."
     path = Path(path)
     if not path.is_file(): raise BadInput(f"no such file: {path}; pass a text file with one image name per line")
     try: lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError: raise BadInput(f"{path} is not UTF-8 text; it needs one image name per line") from None
-    names = [re.sub(r"(\s+[01])+\s*$", "", line).strip() for line in lines if line.strip()]
+    listed = [_LABELS.sub("", line).strip().strip('"') for line in lines if line.strip()]
+    known = set(known)
+    names = [name if name in known else re.split(r"[/\\]", name)[-1] for name in listed]
     if not names: raise BadInput(f"{path} contains no image name; it needs one image name per line")
+    if len(set(names)) < len(set(listed)): names = listed # Names that only their folders tell apart
     check_unique(pd.Series(names), path)
     return names
 
@@ -102,7 +115,8 @@ def list_split(
     if len(unknown):
         raise BadInput(f"the split lists {len(unknown):,} images that are not in the label table: {summarise(unknown)}; pass the "
                        "label table that belongs to it, or correct the lists")
-    split = names.merge(table[["Image Index", "Patient ID"]], on="Image Index")[["Image Index", "Patient ID", "split"]]
+    patients = _comparable(table)[["Image Index", "Patient ID"]]
+    split = names.merge(patients, on="Image Index")[["Image Index", "Patient ID", "split"]]
     split.attrs = attrs
     return check_split(split)
 
@@ -112,7 +126,7 @@ def check_split(
 ) -> pd.DataFrame: # The same
     "Check that images are unique, that no patient is in two subsets and that no subset is empty; raises `BadInput`."
     check_unique(split["Image Index"], "the split")
-    subsets = split.groupby("Patient ID")["split"].nunique()
+    subsets = _comparable(split, "the split").groupby("Patient ID")["split"].nunique()
     shared = subsets.index[subsets > 1]
     if len(shared):
         raise BadInput(f"{len(shared)} patients are in more than one subset: {summarise(shared)}; each patient belongs to one, "
@@ -147,7 +161,7 @@ def community_split(
         raise BadInput(f"the community split needs its three lists, which are not in {lists or 'any folder'}; looked for "
                        f"{names}; fetch them with `chexnet download`, pass their folder as lists, or choose another split: "
                        f"{other}")
-    names = {subset: read_list(path) for subset, path in files.items()}
+    names = {subset: read_list(path, table["Image Index"]) for subset, path in files.items()}
     verified = all(fingerprint(names[s]) == COMMUNITY[s] for s in SUBSETS)
     about = "the community split, fingerprints verified" if verified else "lists of its own, not the community's"
     return list_split(table, names, kind="community", verified=verified, about=about)
@@ -161,8 +175,8 @@ def official_split(
     "The release's own split (Wang et al. 2017); validation patients are drawn from its training list."
     if not folder:
         raise BadInput("the official split needs the release's train_val_list.txt and test_list.txt; pass their folder as lists")
-    rest, test = read_list(Path(folder)/"train_val_list.txt"), read_list(Path(folder)/"test_list.txt")
-    patients = table.set_index("Image Index")["Patient ID"].reindex(rest)
+    rest, test = (read_list(Path(folder)/f"{name}_list.txt", table["Image Index"]) for name in ("train_val", "test"))
+    patients = _comparable(table).set_index("Image Index")["Patient ID"].reindex(rest)
     order = _shuffled(patients.dropna(), seed)
     val = patients.isin(order[:max(1, round(len(order)/8))]).to_numpy()
     names = dict(train=[n for n, v in zip(rest, val) if not v], val=[n for n, v in zip(rest, val) if v], test=test)
@@ -183,7 +197,7 @@ def make_split(
     exclude: Collection[str]=(), # Images that lists may contain and that are not used
 ) -> pd.DataFrame: # Image Index, Patient ID, split
     "The split of the available images; raises `BadInput` for an unknown kind, a leak, missing lists or missing images."
-    if kind not in SPLITS: raise BadInput(f"unknown split {kind!r}; valid: {', '.join(SPLITS)}")
+    if kind not in SPLITS: raise BadInput(f"unknown split {kind!r}{did_you_mean(kind, SPLITS)}")
     available = table[table["Image Index"].isin(present)]
     if not len(available):
         raise BadInput(f"none of the {len(present)} images is in the label table; pass the label table that belongs to them")
@@ -231,7 +245,7 @@ def write_split(
 ) -> None:
     "Write a checked split and its manifest."
     check_split(split)
-    with atomic_path(Path(folder)/"split.csv") as part: split.to_csv(part, index=False)
+    write_table(split, Path(folder)/"split.csv")
     write_json(Path(folder)/"split.json", split_summary(split))
 
 def read_split(
@@ -242,10 +256,11 @@ def read_split(
     if missing := [p.name for p in (table, manifest) if not p.is_file()]:
         raise BadInput(f"no split in {folder}: {' and '.join(missing)} not found")
     advice = "restore the file or make a new split"
-    split, summary = read_table(table, advice, dtype={"Image Index": str}), read_json(manifest, advice)
+    split, summary = read_table(table, advice, dtype={"Image Index": str, "Patient ID": str}), read_json(manifest, advice)
     if missing := [c for c in ("Image Index", "Patient ID", "split") if c not in split]:
         raise BadInput(f"{table}: no column {', '.join(missing)}; {advice}")
-    for subset, names in images_by_subset(check_split(split)).items():
+    split = check_split(_comparable(split, table))
+    for subset, names in images_by_subset(split).items():
         if fingerprint(names) != summary.get("folds", {}).get(subset, {}).get("fingerprint"):
             raise BadInput(f"{table}: the {subset} images do not match the manifest; {advice}")
     split.attrs = {k: v for k, v in summary.items() if k != "folds"}

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import sparse, special, stats
+from scipy import sparse, special
 from tqdm.auto import tqdm
 
 from ..core.errors import BadInput
@@ -237,6 +237,7 @@ def expanded_interval(
     patients: int, # Patients who carry the information, such as those with a positive
 ) -> np.ndarray: # Low and high, shape (outputs, 2); NaN for fewer than two, or if over a tenth of the samples are left out
     "95% expanded percentile intervals (Hesterberg 2015), wider with few patients."
+    from scipy import stats
     if patients < 2: return np.full((len(samples), 2), np.nan)
     level = 1-2*stats.norm.sf(stats.t.isf(.025, patients-1)*_expansion(patients))
     return interval(samples, level)[["low", "high"]].to_numpy()
@@ -246,6 +247,7 @@ def expanded_p(
     patients: int, # As in `expanded_interval`
 ) -> float: # Two-sided; NaN where there is no interval
     "The p-value that belongs to `expanded_interval`, for no difference."
+    from scipy import stats
     known = samples[~np.isnan(samples)]
     if patients < 2 or not len(known) or len(known) < (1-MAX_UNDEFINED)*len(samples): return np.nan
     tail = max(min((known <= 0).mean(), (known >= 0).mean()), 1/(len(known)+1))
@@ -258,6 +260,7 @@ def logit_interval(
     degrees: np.ndarray, # Degrees of freedom, shape (outputs,)
 ) -> np.ndarray: # Low and high, shape (outputs, 2); NaN at an estimate of 0 or 1, or if over a tenth of the samples are left out
     "95% intervals from the bootstrap's standard error on the logit scale, with t quantiles."
+    from scipy import stats
     if not samples.shape[1]: return np.full((len(values), 2), np.nan)
     with np.errstate(all="ignore"):
         known, n = ~np.isnan(samples), (~np.isnan(samples)).sum(1)

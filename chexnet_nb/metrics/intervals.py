@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, stats
 
 from ..core.errors import BadInput
 
@@ -36,6 +35,7 @@ def effective_size(
     sizes: np.ndarray, # Images of each patient, above 0, shape (patients,)
 ) -> float:
     "The number of independent images that carry as much information (Korn and Graubard 1998)."
+    from scipy import stats
     n, patients = sizes.sum(), len(sizes)
     p = hits.sum()/n
     if patients == n: return float(n)
@@ -53,6 +53,7 @@ def proportion_ci(
     level: float=.95, # Coverage
 ) -> tuple[float, float]: # Low, high; NaN where no image counts
     "Clopper and Pearson's interval at the effective number of images."
+    from scipy import stats
     among = np.asarray(among, bool)
     hit, unit = np.asarray(hits, float)[among], cluster_ids(groups, len(among))[among]
     if not len(hit): return np.nan, np.nan
@@ -122,6 +123,7 @@ def auroc_delong(
 # %% ../../nbs/03_metrics/03_intervals.ipynb #7cb499f5
 def _placements(labels, scores):
     "Share of negatives below each positive, and of positives above each negative, ties one half."
+    from scipy import stats
     pos, neg, rank = scores[labels], scores[~labels], stats.rankdata(scores)
     return (rank[labels]-stats.rankdata(pos))/len(neg), 1-(rank[~labels]-stats.rankdata(neg))/len(pos)
 
@@ -160,6 +162,7 @@ def auroc_ci(
     level: float=.95, # Coverage
 ) -> tuple[float, float]: # Low, high; NaN where undefined
     "Score interval of an AUROC, or of the mean of several, clustered by patient."
+    from scipy import optimize, stats
     pooled = pooled_variance(*areas)
     if np.isnan(pooled.variance): return np.nan, np.nan
     scale = stats.t.isf((1-level)/2, pooled.degrees)**2 * pooled.ratio
@@ -198,6 +201,7 @@ def paired_difference(
     second: Sequence[AurocEstimate], # The same with other scores of the same images
 ) -> Difference: # NaN where undefined
     "DeLong's test of AUROCs on the same images, with t quantiles."
+    from scipy import stats
     influence = np.mean([a.influence-b.influence for a, b in zip(first, second)], axis=0)
     value, error = float(np.mean([a.value-b.value for a, b in zip(first, second)])), float(np.sqrt(influence@influence))
     if np.isnan(error): return Difference(value, np.nan, np.nan, np.nan, np.nan)
@@ -231,6 +235,7 @@ def unpaired_difference(
 # %% ../../nbs/03_metrics/03_intervals.ipynb #f50f7d42
 def _touching_p(first, second, correlation, value):
     "One minus the level at which the interval of a difference touches 0."
+    from scipy import optimize
     def clearance(level): # Distance from 0 to the nearer end; negative where the interval holds 0
         low, high = _square_and_add(first, second, correlation, level)
         return low if value > 0 else -high

@@ -14,11 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from ..core.csv import check_unique, read_table
-from ..core.errors import BadInput, summarise
-from ..core.files import atomic_path, check_writable
+from ..core.csv import check_unique, read_table, write_table
+from ..core.errors import BadInput, printable, summarise
+from ..core.files import check_writable
 from ..data.labels import FINDINGS, finding_name, label_matrix, patients_of, read_truth
 from ..data.source import read_source
 from ..data.splits import read_list
@@ -83,7 +82,8 @@ def _probabilities(column, images, source):
     bad = np.flatnonzero(~((values >= 0) & (values <= 1)))
     if len(bad):
         first = bad[0]
-        raise BadInput(f"{source}: row {first+2} ({images.iloc[first]}), column {column.name}: {column.iloc[first]} is not a "
+        raise BadInput(f"{source}: row {first+2} ({printable(images.iloc[first])}), column {printable(column.name)}: "
+                       f"{printable(column.iloc[first])} is not a "
                        f"probability in [0, 1] ({len(bad)} such values); map scores to probabilities first")
     return values
 
@@ -124,7 +124,7 @@ def write_predictions(
     findings = [c.removeprefix("prob_") for c in table.columns if c not in ("Image Index", TRAINED_ON)]
     table = check_predictions(table, path, parse_findings(findings))
     if trained_on := trained_on or table.attrs["trained_on"]: table[TRAINED_ON] = trained_on
-    with atomic_path(path) as part: table.to_csv(part, index=False, float_format="%.9g")
+    write_table(table, path, float_format="%.9g")
 
 # %% ../../nbs/03_metrics/01_predictions.ipynb #0d3a9d20
 def simulate_predictions(
@@ -135,7 +135,8 @@ def simulate_predictions(
     seed: int=0, # Seed of the scores
 ) -> pd.DataFrame: # As `check_predictions` gives it
     "Simulated predictions; synthetic, for tests and demonstrations only."
-    y, distance = label_matrix(table, findings), 2**.5*stats.norm.ppf(auroc)
+    from scipy.special import ndtri # Quantiles of the normal distribution
+    y, distance = label_matrix(table, findings), 2**.5*ndtri(auroc)
     scores = np.random.default_rng(seed).normal(size=y.shape) + distance*y
     prevalence = np.clip(y.mean(0), 1e-4, 1-1e-4)
     odds = prevalence/(1-prevalence)*np.exp(distance*scores - distance**2/2)
@@ -152,11 +153,23 @@ class ScoredSet(NamedTuple):
     notes: list[str] # What was left out or assumed, in sentences
     files: dict[str, str] # Role -> path
     synthetic: str # What is synthetic about it, in words; "" if nothing is
+    patients_known: bool=True # False: nobody knows whose images these are, and each counts as a separate patient
 
     @property
     def findings(self) -> list[str]:
         "The findings that are scored."
         return list(self.predictions.columns.drop("Image Index"))
+
+    @property
+    def unit(self) -> str: # "patient" or "image"
+        "What is independent of what: patients, or images where nobody knows the patients."
+        return "patient" if self.patients_known else "image"
+
+    @property
+    def size(self) -> str: # "1,200 images of 300 patients"
+        "How many images of how many patients are scored."
+        patients = f"{len(set(self.patients)):,}" if self.patients_known else "unknown"
+        return f"{len(self.labels):,} images of {patients} patients"
 
 # %% ../../nbs/03_metrics/01_predictions.ipynb #579bbeb1
 def load_scored(
@@ -175,7 +188,7 @@ def load_scored(
 
 def _keep_listed(table, images, source):
     "The rows of the images on a list, and notes on what is left out."
-    wanted = read_list(images)
+    wanted = read_list(images, table["Image Index"])
     kept = table[table["Image Index"].isin(wanted)].reset_index(drop=True)
     if kept.empty:
         raise BadInput(f"no overlap: {source} has none of the {len(wanted):,} images of {images} ({summarise(wanted, 2)})")
@@ -211,10 +224,10 @@ def join_truth(
     findings = [f for f in predicted if f in truth]
     if not findings: raise BadInput(f"predictions and labels share no finding; the predictions have {summarise(predicted, 14)}")
     unscored = ", ".join(f for f in predicted if f not in findings)
-    patients, patient_note = patients_of(truth)
-    notes = [*table.attrs.get("notes", []), *notes, f"No labels for {unscored}: not scored." if unscored else "", patient_note]
-    return ScoredSet(table[["Image Index", *findings]], truth[findings].to_numpy(np.uint8), patients,
-                     [note for note in notes if note], files, trained_note(table))
+    patients = patients_of(truth, files.get("labels", "the labels"))
+    notes = [*table.attrs.get("notes", []), *notes, f"No labels for {unscored}: not scored." if unscored else "", patients.note]
+    return ScoredSet(table[["Image Index", *findings]], truth[findings].to_numpy(np.uint8), patients.ids,
+                     [note for note in notes if note], files, trained_note(table), patients.known)
 
 # %% ../../nbs/03_metrics/01_predictions.ipynb #1948c3aa
 def trained_note(
@@ -242,5 +255,6 @@ def align(
         every, sizes = "both" if len(scored_sets) == 2 else "all", " and ".join(f"{len(s.labels):,}" for s in scored_sets)
         notes.append(f"{len(images):,} images are in {every} tables ({sizes}); the others are left out.")
     tables = [s.predictions.set_index("Image Index").loc[images, findings].reset_index() for s in scored_sets]
-    return [ScoredSet(table, first.labels[rows][:, columns], first.patients[rows], [] if i else notes, s.files, s.synthetic)
+    return [ScoredSet(table, first.labels[rows][:, columns], first.patients[rows], [] if i else notes, s.files, s.synthetic,
+                      first.patients_known)
             for i, (table, s) in enumerate(zip(tables, scored_sets))]

@@ -91,8 +91,9 @@ def fit_scored_thresholds(
     if len(np.unique(scored.patients)) < 5:
         return None, ["Too few patients to fit operating points on others; give a validation table."]
     thresholds = cross_fit(scored.labels, scored.predictions, scored.patients, seed=seed, criterion=criterion)
+    others = "other patients' images" if scored.patients_known else "other images"
     return thresholds, [f"Thresholds of highest {criterion} by 5-fold cross-fitting: each image is called by the threshold that "
-                        "other patients' images gave (the median is shown)."]
+                        f"{others} gave (the median is shown)."]
 
 # %% ../../nbs/03_metrics/02_thresholds.ipynb #9222e640
 def _fit_on_validation(scored, validation, criterion):

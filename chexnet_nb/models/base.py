@@ -9,15 +9,17 @@ __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'to_input', 'Network', 'PooledNetwor
 # %% ../../nbs/06_models/02_base.ipynb #1d795e5a
 import copy
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from urllib.error import URLError
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torchvision.models import WeightsEnum
 
 from ..core.errors import BadInput
+
+if TYPE_CHECKING: from torchvision.models import WeightsEnum # Imported where it is needed: it takes longer than a prediction
 
 # %% ../../nbs/06_models/02_base.ipynb #66df0d6a
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -122,7 +124,7 @@ class PooledNetwork(Network):
 
 # %% ../../nbs/06_models/02_base.ipynb #a0ff9511
 def imagenet_state(
-    weights: WeightsEnum, # torchvision's, such as `DenseNet121_Weights.IMAGENET1K_V1`
+    weights: "WeightsEnum", # torchvision's, such as `DenseNet121_Weights.IMAGENET1K_V1`
 ) -> dict[str, torch.Tensor]:
     "torchvision's ImageNet weights; raises `BadInput` with a way out if they are not available."
     try: return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)

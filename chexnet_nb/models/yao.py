@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torchvision.models import DenseNet
 
 from ..core.errors import BadInput, summarise
 from ..data.labels import finding_name
 from .base import Network
+from .chexnet import dense_features
 
 # %% ../../nbs/06_models/06_yao.ipynb #9179c4f8
 def finding_order(
@@ -51,13 +51,13 @@ class Yao(Network):
         *,
         width: int, # Of the LSTM's state
         order: str, # As for `finding_order`
-        **encoder, # Settings of torchvision's DenseNet
+        **encoder, # Of `dense_features`
     ):
         super().__init__(findings, architecture, size)
         if (n := len(self.findings)) > MAX_FINDINGS:
             raise BadInput(f"{n} findings; {architecture} predicts at most {MAX_FINDINGS}")
         self.order = finding_order(self.findings, order)
-        self.features = DenseNet(num_classes=1, **encoder).features
+        self.features = dense_features(**encoder)
         self.start = nn.Linear(self.features.norm5.num_features, 2*width) # Initial state and cell
         self.image = nn.Linear(self.features.norm5.num_features, 4*width) # The image's part of the gates at each step
         self.words = nn.Embedding(2*n+1, 4*width) # Absent and present for each finding in order, then: nothing yet

@@ -7,6 +7,7 @@ __all__ = ['TYPICAL_BYTES', 'Reference', 'PublicWeights', 'public_weights', 'fin
            'sha256_of', 'fetch_weights']
 
 # %% ../../nbs/06_models/09_zoo.ipynb #6d3a6914
+import os
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -104,7 +105,7 @@ def fetch_weights(
     "Download weights, or use an earlier download, and verify them; raises `BadInput` that says what else can be done."
     folder = Path(folder or weights_folder())
     file = folder/f"{weights.name}{Path(weights.url).suffix}"
-    theirs = Path.home()/".torchxrayvision/models_data"/weights.url.rsplit("/", 1)[-1] # Where that package keeps it
+    theirs = Path(os.path.expanduser("~/.torchxrayvision/models_data"))/weights.url.rsplit("/", 1)[-1] # That package's copy
     if not file.exists() and weights.architecture.startswith("xrv:") and theirs.is_file(): file = theirs
     advice = f"download {weights.url} in another way, then `chexnet import FILE` with --architecture {weights.name}"
     pause = kwargs.get("pause", 1.)

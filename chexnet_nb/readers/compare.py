@@ -146,19 +146,21 @@ class Comparison(NamedTuple):
     scores: pd.DataFrame # The network's probabilities on the panel's images
     notes: list[str] # What was left out or assumed
     synthetic: str # What is synthetic, in words; empty if nothing is
+    resampled: str="patients" # What the samples drew: "patients" or "images"
 
 # %% ../../nbs/04_readers/04_compare.ipynb #b9327258
 def _thresholds(given, data, resample, n_boot, seed, fixed):
     "Thresholds, their source in words, and the thresholds of each bootstrap sample (None: fixed)."
     if given is not None: return given, "given, and fixed", None
     fitted = network_thresholds(data)
-    size = f"{len(data.predictions):,} images of {len(set(data.patients)):,} patients"
-    source = f"that of highest F1 against the data set's label on {size} whom no reader saw"
+    size, whom = f"{len(data.predictions):,} images", "that no reader saw"
+    if data.patients_known: size, whom = f"{size} of {len(set(data.patients)):,} patients", "whom no reader saw"
+    source = f"that of highest F1 against the data set's label on {size} {whom}"
     if fixed: return fitted, f"{source}, and fixed", None
     return fitted, f"{source}, refitted in each sample", threshold_samples(data, n_boot, seed, resample=resample)
 
 def _patients(images, truth):
-    "Patient of each image, from the label table if it has them all, or from the names; and a note."
+    "The patients of images, from the label table if it has them all, or from the names."
     known = pd.DataFrame({"Image Index": images})
     if truth is not None and known["Image Index"].isin(truth["Image Index"]).all():
         known = truth.set_index("Image Index").loc[images].reset_index()
@@ -188,12 +190,13 @@ def compare_readers(
     data = threshold_data(network, truth, judged["Image Index"], names) if given is None else None
     cutoffs, source, drawn = _thresholds(given, data, resample, n_boot, seed, fixed)
     panel = make_panel(judged, network, cutoffs, names)
-    patients, patient_note = _patients(panel.images, truth)
-    unit = units_of(panel, resample, patients)
+    patients = _patients(panel.images, truth)
+    unit = units_of(panel, resample, patients.ids)
     notes = [*judged.attrs["notes"], *network.attrs["notes"], *panel.notes]
-    if patient_note and resample == "patients": notes.append(patient_note)
+    if patients.note and resample == "patients": notes.append(patients.note)
     return Comparison(panel, cutoffs, source, _tables(panel, unit, n_boot, seed, cutoffs, drawn, method),
-                      {f: f1_by_threshold(panel, f) for f in names}, _scores_table(panel), notes, trained_note(network))
+                      {f: f1_by_threshold(panel, f) for f in names}, _scores_table(panel), notes, trained_note(network),
+                      resample if patients.known else "images")
 
 # %% ../../nbs/04_readers/04_compare.ipynb #73c1a14b
 def _tables(panel, unit, n_boot, seed, thresholds, drawn, method):

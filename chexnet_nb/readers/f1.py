@@ -30,6 +30,7 @@ class ThresholdData(NamedTuple):
     predictions: pd.DataFrame # Image Index and one column per finding
     labels: np.ndarray # 0/1, shape (images, findings)
     patients: np.ndarray # Shape (images,)
+    patients_known: bool=True # False: each image counts as a separate patient
 
 def threshold_data(
     predictions: pd.DataFrame, # Predictions of more images than the readers saw
@@ -40,7 +41,8 @@ def threshold_data(
     "Labelled images of patients whom no reader saw; raises `BadInput` if there are none or a finding has no labels."
     if missing := [f for f in findings if f not in labels]:
         raise BadInput(f"no labels for {summarise(missing, 14)}, so no threshold can be fitted; give the thresholds")
-    known = labels.assign(_patient=patients_of(labels)[0]).set_index("Image Index")
+    patients = patients_of(labels)
+    known = labels.assign(_patient=patients.ids).set_index("Image Index")
     seen = known.index.isin(set(read))
     others = known[~known._patient.isin(set(known._patient[seen])) & ~seen]
     unseen = predictions[predictions["Image Index"].isin(others.index)].reset_index(drop=True)
@@ -48,7 +50,8 @@ def threshold_data(
         raise BadInput("no image to fit the network's threshold on: the readers saw every patient with predictions and labels; "
                        "predict other images too, or give the thresholds")
     truth = others.loc[unseen["Image Index"]]
-    return ThresholdData(unseen[["Image Index", *findings]], truth[list(findings)].to_numpy(np.uint8), truth._patient.to_numpy())
+    return ThresholdData(unseen[["Image Index", *findings]], truth[list(findings)].to_numpy(np.uint8), truth._patient.to_numpy(),
+                         patients.known)
 
 # %% ../../nbs/04_readers/02_f1.ipynb #f5329a0e
 def network_thresholds(
@@ -181,7 +184,7 @@ def units_of(
     "The units that the bootstrap draws. Raises `BadInput` for an unknown `resample`."
     check_choice(resample, UNITS, "unit to resample")
     if resample == "images": return np.arange(len(panel.images))
-    if groups is None: groups = patients_of(pd.DataFrame({"Image Index": panel.images}))[0]
+    if groups is None: groups = patients_of(pd.DataFrame({"Image Index": panel.images})).ids
     return cluster_ids(groups, len(panel.images))
 
 # %% ../../nbs/04_readers/02_f1.ipynb #8dbb2d39

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .. import __version__
-from ..core.errors import BadInput, check_int, raise_unreadable
-from ..core.files import check_new_folder, check_output_folder, check_writable
+from ..core.errors import BadInput, check_int, did_you_mean, raise_unreadable, say
+from ..core.files import check_new_folder, check_output_folder, check_writable, describe_os_error
 from .command import call, command_name, command_parser
 
 # %% ../../nbs/10_report/06_cli.ipynb #e768dad3
@@ -34,7 +34,7 @@ def phantom(
     "Draw a synthetic release in the layout of ChestX-ray14, with planted findings and known boxes."
     from chexnet_nb.phantom.release import write_phantom
     made = write_phantom(check_writable(out), patients=patients, size=size, seed=seed, noise=noise)
-    print(f"{len(list(made.rglob('*.png'))):,} drawn images of {patients:,} patients in {made}; synthetic, not radiographs")
+    say(f"{len(list(made.rglob('*.png'))):,} drawn images of {patients:,} patients in {made}; synthetic, not radiographs")
 
 # %% ../../nbs/10_report/06_cli.ipynb #93ec0c50
 def prepare(
@@ -48,7 +48,7 @@ def prepare(
     "Decode every radiograph once, into a memory-mapped cache of uint8 images; a second run does only what is missing."
     from chexnet_nb.data.nih import prepare_release
     made = prepare_release(data, size, cache, on_error=on_error, workers=workers)
-    print(f"{len(made):,} images of {made.size} px in {made.path}")
+    say(f"{len(made):,} images of {made.size} px in {made.path}")
 
 # %% ../../nbs/10_report/06_cli.ipynb #8c82eda3
 def download(
@@ -61,7 +61,7 @@ def download(
     "Fetch the NIH release, 42 GB: resumed and checked."
     from chexnet_nb.data.nih import download as fetch_release
     check_writable(dest)
-    print(fetch_release(dest, archives, mirror, jobs=jobs).to_string(index=False))
+    say(fetch_release(dest, archives, mirror, jobs=jobs).to_string(index=False))
 
 def verify(
     data, # Data folder, prepared
@@ -72,7 +72,7 @@ def verify(
     "Report images that are missing, duplicated, undecodable or changed; exits 1 if there are any."
     from chexnet_nb.data.nih import report_text, verify as check
     report = check(data, cache, repair=repair)
-    print(report_text(report))
+    say(report_text(report))
     return int(len(report) > 0)
 
 # %% ../../nbs/10_report/06_cli.ipynb #728bf2b7
@@ -84,7 +84,7 @@ def pneumoniamnist(
     "Lay out MedMNIST's PneumoniaMNIST as a data folder."
     from chexnet_nb.data.medmnist import write_pneumoniamnist
     made = write_pneumoniamnist(out, npz)
-    print(f"PneumoniaMNIST, {len(list(made.rglob('*.png'))):,} images of 28 px, in {made}")
+    say(f"PneumoniaMNIST, {len(list(made.rglob('*.png'))):,} images of 28 px, in {made}")
 
 # %% ../../nbs/10_report/06_cli.ipynb #caea16bf
 def train(
@@ -144,7 +144,7 @@ def _train_one(data, out, recipe, opened, options):
     from chexnet_nb.training.fit import train as fit
     if is_main_process(): Run(out).refuse_finished()
     folder = fit(_open_data(data, recipe, opened), out, recipe, options=options, progress=is_main_process())
-    if is_main_process(): print(_training_summary(Run(folder)))
+    if is_main_process(): say(_training_summary(Run(folder)))
 
 # %% ../../nbs/10_report/06_cli.ipynb #6f0e56a2
 def _train_seeds(data, out, recipe, opened, seeds, options):
@@ -153,7 +153,7 @@ def _train_seeds(data, out, recipe, opened, seeds, options):
     plan_ensemble(out, recipe, seeds)
     prepared = _open_data(data, recipe, opened)
     runs = train_ensemble(prepared, out, recipe, seeds=seeds, options=options)
-    print(f"{ensemble_text(*write_ensemble(out, runs, prepared.table))} Runs, average and spreads in {out}")
+    say(f"{ensemble_text(*write_ensemble(out, runs, prepared.table))} Runs, average and spreads in {out}")
 
 def _repeat(earlier, out, data, settings, hardware):
     "Train a run once more, and say how far the two agree."
@@ -165,7 +165,7 @@ def _repeat(earlier, out, data, settings, hardware):
     from chexnet_nb.training.fit import TrainerOptions
     from chexnet_nb.training.reproduction import compare_runs, reproduce
     again = reproduce(earlier, out, data=data, options=TrainerOptions(**hardware), progress=is_main_process())
-    if is_main_process(): print(_training_summary(Run(again)), compare_runs(earlier, again), sep="\n")
+    if is_main_process(): say(_training_summary(Run(again)), compare_runs(earlier, again))
 
 def _training_summary(run) -> str:
     "The result of a training, in one line."
@@ -190,12 +190,12 @@ def predict(
     "The probability of each finding on single radiographs; research only, not for diagnosis."
     from chexnet_nb.metrics.predictions import check_new_file, write_predictions
     check_new_file(out)
+    from chexnet_nb.runs.inference import member_folders, predict_members
     from chexnet_nb.runs.run import Run
-    from chexnet_nb.training.ensemble import member_folders, predict_members
     table, refused = predict_members(run, image, tta=tta, engine=engine)
     one = next(iter(member_folders(run)), run)
     write_predictions(table, out, trained_on=Run(one).trained_on)
-    print(f"{len(table):,} images in {out}; {_disclaimer(one)}")
+    say(f"{len(table):,} images in {out}; {_disclaimer(one)}")
     raise_unreadable(refused)
 
 # %% ../../nbs/10_report/06_cli.ipynb #6f0e56a3
@@ -210,7 +210,7 @@ def cam(
     findings = parse_findings(findings)
     from chexnet_nb.cam.draw import write_maps
     refused = write_maps(run, image, check_output_folder(out), findings=findings)
-    print(f"maps in {out}; {_disclaimer(run)}")
+    say(f"maps in {out}; {_disclaimer(run)}")
     raise_unreadable(refused)
 
 # %% ../../nbs/10_report/06_cli.ipynb #6f0e56a5
@@ -229,7 +229,7 @@ def import_(
     check_new_folder(out)
     if what.startswith("hf:"):
         from chexnet_nb.runs.hub import pull
-        return print(f"{what} in {pull(what[3:], out)}; {_disclaimer(out)}")
+        return say(f"{what} in {pull(what[3:], out)}; {_disclaimer(out)}")
     from chexnet_nb.runs.external import import_weights
     made = import_weights(what, out, architecture=architecture, findings=findings, size=size, pickled=pickled,
                           pretrained=pretrained, synthetic=synthetic)
@@ -242,10 +242,10 @@ def _print_import(what, made, out):
     about = made.about["imported"]
     published = about.get("sha256_published")
     if published and published != about["sha256"]:
-        print(f"caution: the SHA-256 of {what} is {about['sha256']}; {about['sha256_by']} had {published}")
-    if found := about.get("reference"): print(reference_text(found))
+        say(f"caution: the SHA-256 of {what} is {about['sha256']}; {about['sha256_by']} had {published}")
+    if found := about.get("reference"): say(reference_text(found))
     note = "; its last layer is random: train it before its answers mean anything" if "weights" in about else ""
-    print(f"{len(made.findings)} findings at {made.size} px in {made.folder}; licence: {about['licence']}{note}; "
+    say(f"{len(made.findings)} findings at {made.size} px in {made.folder}; licence: {about['licence']}{note}; "
           f"{_disclaimer(out)}")
 
 # %% ../../nbs/10_report/06_cli.ipynb #6f0e56a6
@@ -257,7 +257,7 @@ def export(
     "Write a network as an ONNX file, from bytes at its size to probabilities."
     check_writable(out)
     from chexnet_nb.runs.onnx import export_onnx
-    print(f"{export_onnx(run, out)}: uint8 images (batch, size, size) in, probabilities out; {_disclaimer(run)}")
+    say(f"{export_onnx(run, out)}: uint8 images (batch, size, size) in, probabilities out; {_disclaimer(run)}")
 
 def push(
     run, # Finished run folder
@@ -268,7 +268,7 @@ def push(
 ):
     "Share a run's weights, recipe and model card on the Hugging Face Hub; needs the extra `hub`."
     from chexnet_nb.runs.hub import push as push_run
-    print(f"{push_run(run, repo, report=report, private=private)}; {_disclaimer(run)}")
+    say(f"{push_run(run, repo, report=report, private=private)}; {_disclaimer(run)}")
 
 # %% ../../nbs/10_report/06_cli.ipynb #79cc5294
 def _run_report(name, out, files, **values):
@@ -285,7 +285,7 @@ def _run_report(name, out, files, **values):
     out = Path(out or _default_folder(name, files))
     if not is_unfinished(out): check_new_folder(out)
     out = run_experiment(name, parameters=_given(**values), out=out, progress=sys.stderr.isatty())
-    print(headline_text(out), out/"index.html", sep="\n")
+    say(headline_text(out), out/"index.html")
 
 def _default_folder(name, files):
     "A folder in `reports`, named after a command and its first tables."
@@ -367,7 +367,7 @@ def run(
     preset:str="demo", # Values of its parameters: demo, paper, …
     p:list=None, # A parameter's value, over the preset; may be repeated
     out=None, # Result folder; by default reports/EXPERIMENT, followed by -PRESET for any but demo
-    folder=None, # Folder of your own experiments; by default those of the package
+    folder=None, # Folder of your own experiments, whose notebooks this runs as programs; by default those of the package
 ):
     "Run an experiment's notebook into a report."
     from chexnet_nb.report.experiment import headline_text, run_experiment
@@ -375,7 +375,7 @@ def run(
         if "=" not in text: raise BadInput(f"-p {text}: a parameter is given as name=value")
     parameters = dict(text.split("=", 1) for text in p or ())
     out = run_experiment(experiment, preset, parameters, out=out, folder=folder)
-    print(*filter(None, [headline_text(out)]), out/"index.html", sep="\n")
+    say(*filter(None, [headline_text(out)]), out/"index.html")
 
 # %% ../../nbs/10_report/06_cli.ipynb #4172bd10
 def experiments(
@@ -384,7 +384,7 @@ def experiments(
 ):
     "List experiments, their presets and parameters."
     from chexnet_nb.report.experiment import describe_experiment, find_experiments
-    print("\n\n".join(describe_experiment(notebook) for notebook in find_experiments(folder).values()))
+    say("\n\n".join(describe_experiment(notebook) for notebook in find_experiments(folder).values()))
 
 def index(
     *,
@@ -392,13 +392,13 @@ def index(
 ):
     "Link all reports, with their headlines, from one page."
     from chexnet_nb.report.experiment import write_index
-    print(f"all reports on one page: {write_index(reports)}")
+    say(f"all reports on one page: {write_index(reports)}")
 
 # %% ../../nbs/10_report/06_cli.ipynb #b2425bee
 def doctor():
     "Show packages, devices, data, caches and runs, and what is missing; exits 1 if that is a needed package."
     from chexnet_nb.report.doctor import doctor_text, missing
-    print(doctor_text())
+    say(doctor_text())
     return int(any(": needed;" in line for line in missing()))
 
 def help_(
@@ -406,7 +406,7 @@ def help_(
 ):
     "Show what a command does and its options."
     if command: command_parser(_find_command(command)).print_help()
-    else: print(usage())
+    else: say(usage())
 
 # %% ../../nbs/10_report/06_cli.ipynb #968f05e9
 BASH = """_chexnet() {{
@@ -434,8 +434,8 @@ def completion(
     for name, command in COMMANDS.items():
         flags = " ".join(flag for action in command_parser(command)._actions for flag in action.option_strings)
         cases.append(f'    {name}) options="{flags}" ;;')
-    if shell == "zsh": print("autoload -U +X compinit && compinit\nautoload -U +X bashcompinit && bashcompinit")
-    print(BASH.format(cases="\n".join(cases), commands=" ".join(COMMANDS), experiments=" ".join(find_experiments())))
+    if shell == "zsh": say("autoload -U +X compinit && compinit\nautoload -U +X bashcompinit && bashcompinit")
+    say(BASH.format(cases="\n".join(cases), commands=" ".join(COMMANDS), experiments=" ".join(find_experiments())))
 
 # %% ../../nbs/10_report/06_cli.ipynb #990a3703
 COMMANDS = {command_name(c): c for c in (
@@ -451,12 +451,12 @@ def usage() -> str:
 def _find_command(name) -> Callable:
     "The function of a subcommand; raises `BadInput` for an unknown one."
     if name in COMMANDS: return COMMANDS[name]
-    raise BadInput(f"unknown command {name!r}; valid: {', '.join(COMMANDS)}")
+    raise BadInput(f"unknown command {name!r}{did_you_mean(name, COMMANDS)}")
 
 def _describe_experiment(experiment):
     "What `chexnet run EXPERIMENT --help` prints: the experiment's own parameters, then the options of `run`."
     from chexnet_nb.report.experiment import describe_experiment, find_experiment
-    print(describe_experiment(find_experiment(experiment)), "", command_parser(run).format_help(), sep="\n")
+    say(describe_experiment(find_experiment(experiment)), "", command_parser(run).format_help())
 
 # %% ../../nbs/10_report/06_cli.ipynb #986e459a
 class Ended(KeyboardInterrupt): "A SIGTERM."
@@ -484,7 +484,7 @@ def _explain(error) -> str:
     "The message for an error that is not a defect of the program."
     if isinstance(error, BadInput): return str(error)
     if isinstance(error, MemoryError): return "out of memory; process less at once, or use a larger machine"
-    return f"{error.filename or 'the output'}: {error.strerror or error}; free disk space, or choose another path"
+    return f"{describe_os_error(error)}; mend that, free disk space, or choose another path"
 
 # %% ../../nbs/10_report/06_cli.ipynb #7a0e000c
 def main(
@@ -493,14 +493,14 @@ def main(
     "Run a subcommand; bad input is one message without a traceback."
     name, *args = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
     if name in ("-h", "--help"): name, args = "help", []
-    if name in ("-V", "--version"): return print(__version__) or 0
+    if name in ("-V", "--version"): return say(__version__) or 0
     prefix = f"chexnet {name}" if name in COMMANDS else "chexnet"
     try:
         with _sigterm_as_interrupt(): return _dispatch(name, args)
     except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), 1) # Whoever read the output has ended
-    except (BadInput, OSError, MemoryError) as e: print(f"{prefix}: {_explain(e)}", file=sys.stderr)
+    except (BadInput, OSError, MemoryError) as e: say(f"{prefix}: {_explain(e)}", file=sys.stderr)
     except KeyboardInterrupt as e:
         word, code = ("ended", 143) if isinstance(e, Ended) else ("stopped", 130)
-        print(f"\n{prefix}: {word}; the same command continues from what is finished", file=sys.stderr)
+        say(f"\n{prefix}: {word}; the same command continues from what is finished", file=sys.stderr)
         return code
     return 2

@@ -7,7 +7,7 @@ __all__ = ['ALIASES', 'EXAMPLES', 'FORMATS', 'command_name', 'command_parser', '
 
 # %% ../../nbs/10_report/05_command.ipynb #943f6192
 import inspect
-from argparse import SUPPRESS, Action, ArgumentParser, BooleanOptionalAction, HelpFormatter
+from argparse import SUPPRESS, Action, ArgumentParser, ArgumentTypeError, BooleanOptionalAction, HelpFormatter
 from collections.abc import Callable
 
 from fastcore.docments import docments
@@ -42,6 +42,11 @@ def _add_argument(parser, parameter, comment):
     elif p.default is not p.empty: options |= dict(nargs="?", default=p.default)
     parser.add_argument(p.name, **options)
 
+def _whole_number(text) -> int:
+    "An option's whole number, of at most 18 digits."
+    if len(text.strip()) > 19: raise ArgumentTypeError(f"{text.strip()[:12]}… has more than 18 digits")
+    return int(text)
+
 def _add_option(parser, parameter, comment, choices) -> Action:
     "Add a parameter after the star; choices are shown in the help and checked by the function itself."
     p, options = parameter, dict(help=_help(parameter, comment), dest=parameter.name)
@@ -49,7 +54,7 @@ def _add_option(parser, parameter, comment, choices) -> Action:
     options |= dict(required=True) if required else dict(default=p.default)
     if p.annotation is bool: options |= dict(action=BooleanOptionalAction)
     elif p.annotation is list: options |= dict(action="append", metavar="NAME=VALUE", default=[])
-    elif p.annotation is not p.empty: options |= dict(type=p.annotation)
+    elif p.annotation is not p.empty: options |= dict(type=_whole_number if p.annotation is int else p.annotation)
     if p.name in choices: options |= dict(metavar="{" + ",".join(choices[p.name]) + "}")
     group = next(g for g in parser._action_groups if g.title == "required options") if required else parser
     return group.add_argument(*_option_names(p), **options)
@@ -139,7 +144,7 @@ FORMATS = dict(
     labels="""a label table: CSV with Image Index, Finding Labels and Patient ID, like NIH's, or a 0/1 column per finding
     Image Index,Finding Labels,Patient ID
     00000013_005.png,Effusion|Mass,13""",
-    images="an image list: text, one file name per line")
+    images="an image list: text, one name or path per line (its last part counts), perhaps with 0/1 labels after it")
 
 # %% ../../nbs/10_report/05_command.ipynb #7a0e0009
 def _epilog(command) -> str:

@@ -19,21 +19,24 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from itertools import groupby
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
 from urllib.parse import quote
 
-import nbformat
+sys.modules.setdefault("rfc3987_syntax", None) # jsonschema's check of IRIs: its grammar takes a second to load
+import nbformat # Its schema has no IRI
+if sys.modules["rfc3987_syntax"] is None: del sys.modules["rfc3987_syntax"]
 import pandas as pd
 import papermill
 import yaml
 from jupyter_client import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
-from nbconvert import HTMLExporter
 from PIL import Image
 
-from ..core.errors import BadInput, check_renamed
+from ..core.errors import BadInput, check_renamed, did_you_mean, printable
 from ..core.files import (
     LOCK, atomic_path, check_output_folder, folder_lock, read_json, resource_path, utc_now, wrap_os_errors, write_json)
 from ..core.text import escape_text
@@ -54,7 +57,7 @@ def find_experiment(
 ) -> Path: # Its notebook
     "The notebook of an experiment; raises `BadInput` for an unknown name."
     found = find_experiments(folder)
-    if name not in found: raise BadInput(f"unknown experiment {name!r}; valid: {', '.join(found)}")
+    if name not in found: raise BadInput(f"unknown experiment {name!r}{did_you_mean(name, found)}")
     return found[name]
 
 # %% ../../nbs/10_report/03_experiment.ipynb #d81378f1
@@ -82,14 +85,14 @@ def preset_values(
 ) -> dict: # Parameter -> value
     "The overrides of a preset; raises `BadInput` for an unknown preset or a damaged file."
     files = preset_files(notebook)
-    if preset not in files: raise BadInput(f"unknown preset {preset!r} of {notebook.stem}; valid: {', '.join(files)}")
+    if preset not in files: raise BadInput(f"unknown preset {preset!r} of {notebook.stem}{did_you_mean(preset, files)}")
     return _read_overrides(files[preset]) if files[preset] else {}
 
 # %% ../../nbs/10_report/03_experiment.ipynb #2f8d68b7
 def _read_overrides(file):
     "Names and values of a YAML file."
     try: values = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as e:
+    except (yaml.YAMLError, ValueError, RecursionError, OSError) as e: # ValueError: not UTF-8, or a number of 5,000 digits
         raise BadInput(f"{file} is not valid YAML ({' '.join(str(e).split())}); correct it") from None
     if isinstance(values, dict): return values
     raise BadInput(f"{file} holds {type(values).__name__}, not names and values; write one `name: value` per line")
@@ -104,7 +107,8 @@ def check_parameters(
     if "settings" in known: settings = {k: dict(default=d, help=h) for k, (d, h) in recipe_settings().items() if k not in known}
     if unknown := sorted(set(values)-set(known)-set(settings)):
         for name in unknown: check_renamed(name, {*known, *settings})
-        raise BadInput(f"unknown parameter {', '.join(unknown)} of {notebook.stem}; valid: {', '.join([*known, *settings])}")
+        valid = did_you_mean(unknown[0], [*known, *settings])
+        raise BadInput(f"unknown parameter {', '.join(unknown)} of {notebook.stem}{valid}")
     checked = {k: _parse(k, v, known[k]["default"]) for k, v in values.items() if k in known}
     extra = {k: _parse(k, v, settings[k]["default"]) for k, v in values.items() if k in settings}
     return checked | ({"settings": checked.get("settings", {}) | extra} if extra else {})
@@ -125,9 +129,9 @@ def _parse_collection(name, value, kind):
     if kind is list and isinstance(value, str) and not value.startswith("["):
         return [part.strip() for part in value.split(",") if part.strip()]
     try: value = yaml.safe_load(value) if isinstance(value, str) else value
-    except yaml.YAMLError: pass # Refused below
+    except (yaml.YAMLError, ValueError, RecursionError): pass # Refused below
     if isinstance(value, kind): return value
-    raise BadInput(f"{name} {value!r}; allowed: {'a list' if kind is list else 'names and values, as YAML'}")
+    raise BadInput(f"{name} {printable(value)!r}; allowed: {'a list' if kind is list else 'names and values, as YAML'}")
 
 # %% ../../nbs/10_report/03_experiment.ipynb #2dbc2802
 def describe_experiment(
@@ -212,6 +216,7 @@ def _execute(notebook, out, values, progress):
     "Run with papermill in the current directory; returns the executed notebook without its progress bars."
     options = dict(kernel_name="python3", kernel_manager_class=_Kernel, extra_arguments=["--log-level=50"], cwd=str(Path.cwd()),
                    progress_bar=progress, stderr_file=sys.stderr if progress else None, log_output=False)
+    Thread(target=import_module, args=("nbconvert",), daemon=True).start() # For the page, while the notebook computes
     try: nb = papermill.execute_notebook(str(notebook), str(out), values, **options)
     except papermill.PapermillExecutionError as e:
         if refusal := _bad_input(notebook, e): raise refusal from None
@@ -308,6 +313,7 @@ def render_html(
     made: str="", # Experiment, preset, version and date
 ) -> str: # HTML that needs no other file
     "A notebook as a page without its code, the answer first."
+    from nbconvert import HTMLExporter
     assets, cells = resource_path("assets"), _arranged(_with_alt_texts(nb))
     style = "\n".join((assets/name).read_text(encoding="utf-8") for name in ("colours.css", "page.css"))
     (heading, quotation), (figure, alt) = _take_heading(cells), _take_figure(cells)

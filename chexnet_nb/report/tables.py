@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..core.csv import write_table
 from ..core.errors import BadInput, summarise
 from ..core.files import atomic_path, fingerprint, resource_path, write_json
 from ..core.text import escape_text
@@ -292,9 +293,10 @@ def write_tables(
     if existing := [path for path in files if path.exists()]:
         raise BadInput(f"{summarise(existing)} exists; results are never overwritten: choose another folder, or remove it")
     for path, content in files.items():
-        with atomic_path(path) as part:
-            if path.suffix == ".csv": content.to_csv(part, index=False, float_format="%.9g")
-            else: part.write_bytes(content.png)
+        if path.suffix == ".csv":
+            write_table(content, path, float_format="%.9g")
+            continue
+        with atomic_path(path) as part: part.write_bytes(content.png)
 
 # %% ../../nbs/10_report/02_tables.ipynb #179d02a0
 def write_headline(

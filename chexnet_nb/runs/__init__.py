@@ -10,7 +10,7 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "run": ["Run"],
-    "inference": ["predict", "predict_files"],
+    "inference": ["predict", "predict_files", "predict_members"],
     "onnx": ["export_onnx"],
     "hub": ["push", "pull"],
     "external": ["import_weights"],

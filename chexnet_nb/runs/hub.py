@@ -26,13 +26,20 @@ from ..models.recipe import departures, new_recipe
 from .run import Run
 
 # %% ../../nbs/07_runs/04_hub.ipynb #697daca0
+def _require_trained(run) -> Run:
+    "A finished run that was trained here; raises `BadInput` for an imported one."
+    if "recipe" in run.require_finished().about: return run
+    imported = run.about.get("imported", {})
+    source, licence = imported.get("what", "its source is not recorded"), imported.get("licence", "not known")
+    raise BadInput(f"{run.folder} was not trained here but imported ({source}; licence: {licence}); share that file as its "
+                   "licence allows, and push runs that `chexnet train` made")
+
 def model_card(
     run: Run, # A finished run
     report: str|Path|None=None, # Folder of a report that scored it, with auroc.csv
 ) -> str: # Markdown, as the Hub shows it
     "A network's architecture, training data, recipe and scores, and what it must not be used for."
-    about, source, config = run.require_finished().about, run.source, read_config(run.folder)
-    if "recipe" not in about: raise BadInput(f"{run.folder} was not trained here; only the authors of its weights may share them")
+    about, source, config = _require_trained(run).about, run.source, read_config(run.folder)
     recipe = new_recipe(**about["recipe"])
     tags = ["chest-radiograph", "chexnet", "multi-label", *(["synthetic-data"] if run.synthetic else [])]
     parts = [f"---\nlibrary_name: chexnet_nb\npipeline_tag: image-classification\ntags: [{', '.join(tags)}]\n---\n",
@@ -84,7 +91,7 @@ def write_shared(
     report: str|Path|None=None, # Folder of a report that scored it
 ) -> Path: # The folder
     "Write the files to share; raises `BadInput` for an unfinished run, or a report without scores."
-    run = Run(run).require_finished()
+    run = _require_trained(Run(run))
     with atomic_folder(check_new_folder(out)) as part:
         for name in SHARED_FILES[:3]: shutil.copy(run.folder/name, part/name)
         write_json(part/"run.json", _without_paths(run.about))

@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..core.errors import BadInput, require_package
+from ..core.errors import BadInput, printable, require_package
 from ..core.files import atomic_path
 from ..models.base import Network, pool_before_conv
-from ..models.state_dict import printable
 from ..models.zoo import sha256_of
 from .run import Run, open_run
 

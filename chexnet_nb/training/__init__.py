@@ -10,6 +10,6 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "fit": ["LitCheXNet", "Recipe", "TrainerOptions", "train"],
-    "ensemble": ["predict_members", "train_ensemble", "write_ensemble"],
+    "ensemble": ["train_ensemble", "write_ensemble"],
     "reproduction": ["compare_runs", "reproduce"],
 })

@@ -18,7 +18,8 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from tqdm.auto import tqdm
 
-from ..core.errors import BadInput
+from ..core.csv import write_table
+from ..core.errors import BadInput, say
 from ..core.files import atomic_path
 
 # %% ../../nbs/08_training/04_callbacks.ipynb #d4352a11
@@ -69,7 +70,7 @@ def last_checkpoint(
     if files and not intact:
         raise BadInput(f"{folder}: {' and '.join(f.name for f in files)} damaged; remove {folder.parent} and train again")
     for file in files[:files.index(intact) if intact else 0]:
-        print(f"{file} is damaged; resuming from {intact.name}", file=sys.stderr)
+        say(f"{file} is damaged; resuming from {intact.name}", file=sys.stderr)
         file.unlink(missing_ok=True)
     return intact
 
@@ -128,4 +129,4 @@ class Curves(Callback):
                    lr=trainer.optimizers[0].param_groups[0]["lr"], seconds=round(seconds, 2),
                    images_per_second=round(len(trainer.train_dataloader.dataset)/seconds, 1))
         earlier = pd.read_csv(self.file).query("epoch < @row['epoch']") if self.file.exists() else None
-        with atomic_path(self.file) as part: pd.concat([earlier, pd.DataFrame([row])]).to_csv(part, index=False)
+        write_table(pd.concat([earlier, pd.DataFrame([row])]), self.file)

@@ -13,7 +13,7 @@ import numpy as np
 from safetensors.torch import load_file
 
 from ..core.distributed import is_main_process, launcher_size, retry_while_locked
-from ..core.errors import BadInput
+from ..core.errors import BadInput, say
 from ..data.dataset import ChestData, PreparedData, shuffle_labels
 from ..data.labels import read_labels
 from ..data.nih import prepare_release
@@ -64,7 +64,7 @@ def reproduce(
     study = retry_while_locked(lambda: restore_data(run, data, progress=progress))
     model = _first_model(run, study, recipe, options)
     if is_main_process():
-        for change in changed_versions(run): print(f"note: {change}", file=sys.stderr)
+        for change in changed_versions(run): say(f"note: {change}", file=sys.stderr)
     return train(study, out, recipe, model=model, progress=progress, options=options)
 
 def _devices_then(record) -> tuple[int, int]:
