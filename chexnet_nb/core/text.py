@@ -10,7 +10,7 @@ import re
 from html import escape
 
 # %% ../../nbs/00_core/07_text.ipynb #eae125dc
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]") # Controls, and marks that turn the reading direction
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]") # Controls, turns of direction
 _MARKUP = re.compile(r"""^(?:[-+=]+|\d+[.)])(?=\s|$)|[&<>"'`\\*\[\]#|~$]|(?<![^\W_])_|_(?![^\W_])""")
 _ADDRESS = re.compile(r"""(https?://[^\s<>"'`\\^{}|\[\]()]*[^\s<>"'`\\^{}|\[\]().,;:!?])""")
 
