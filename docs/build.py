@@ -13,6 +13,7 @@ from urllib.parse import quote
 sys.path.insert(0, str(Path(__file__).parent))
 import api
 from cells import as_json, markdown, notebook, split_directives
+from chexnet_nb.report.experiment import report_order
 
 ROOT = Path(__file__).parents[1]
 REPO = "https://github.com/chexnet-nb/chexnet_nb"
@@ -48,7 +49,7 @@ def find_pages(root):
     texts = lambda folder: [f for f in (nbs/folder).glob("*") if f.suffix in (".ipynb", ".md")]
     pages += [Page(f, f"tutorials/{f.stem}", "Tutorials") for f in known_order(TUTORIALS, texts("tutorials"))]
     pages += [Page(f, f"guide/{f.stem}", "How-to") for f in known_order(GUIDES, texts("guide"))]
-    for f in sorted(root.glob("reports/*/*.ipynb")):
+    for f in sorted(root.glob("reports/*/*.ipynb"), key=lambda f: report_order(f.parent)): # As in the index
         preset = f.parent.name.removeprefix(f.stem).strip("-") or "demo"
         pages.append(Page(f, f"reports/{f.parent.name}", "Reports", f"{heading(f)[0]} ({preset})"))
     for f in sorted((nbs/"experiments").glob("*.ipynb")):

@@ -80,7 +80,7 @@ def test_statistics(chexnet, installed, tmp_path):
                 ".to_csv('readers.csv', index=False)")
     python("-c", simulate, cwd=tmp_path, path=installed)
     chexnet("evaluate", "p.csv", "--n-boot", 50, "--synthetic")
-    assert list(pd.read_csv(tmp_path/"reports/evaluate/auroc.csv").finding) == ["Effusion", "Mass", "mean"]
+    assert list(pd.read_csv(tmp_path/"reports/evaluate-p/auroc.csv").finding) == ["Effusion", "Mass", "mean"]
     chexnet("run", "radiologists", "-p", "readers=readers.csv", "-p", "predictions=p.csv", "-p", "n_boot=50",
             "-p", "synthetic=true")
     assert "Synthetic data" in (tmp_path/"reports/radiologists/index.html").read_text()

@@ -8,7 +8,6 @@ __all__ = ['N_FOLLOW_UPS', 'NOTES', 'SPLITS', 'Keys', 'read_notes', 'CamBrowser'
 # %% ../../nbs/09_cam/05_browser.ipynb #fabd14d4
 import atexit
 import base64
-import html
 import threading
 from collections.abc import Callable
 from itertools import count
@@ -23,6 +22,7 @@ import traitlets
 from ..core.csv import read_table, write_table
 from ..core.errors import BadInput
 from ..core.files import atomic_path, resource_path
+from ..core.text import escape_text
 from ..data.labels import finding_name
 from .gallery import (
     ALL, FILTERS, ORDERS, THUMB_PX, alt_text, bars_html, blank, display_name, draw_view, export_view, facts_html, jpeg,
@@ -63,7 +63,7 @@ def _row(*children, **layout) -> w.Box: # Wraps on a narrow page
     return w.Box(children, layout=w.Layout(**{"flex_flow": "row wrap", "align_items": "center", **layout}))
 
 def _error_html(error) -> str:
-    return f'<div class="cam-error">{html.escape(str(error))}</div>'
+    return f'<div class="cam-error">{escape_text(error)}</div>'
 
 # %% ../../nbs/09_cam/05_browser.ipynb #0b0fba7a
 def read_notes(
@@ -309,7 +309,7 @@ class CamBrowser(w.VBox):
         self.notes = read_notes(file) | {self.name: self.note.value.strip()}
         table = pd.DataFrame([(n, text) for n, text in self.notes.items() if text], columns=["Image Index", "Note"])
         write_table(table, file)
-        self.message.value = f"<div>noted in {html.escape(str(file))}</div>"
+        self.message.value = f"<div>noted in {escape_text(file)}</div>"
 
     def save(self) -> Path: # The file
         "Export the current view with its caption, scale and notice; never overwrites an earlier export."
@@ -318,7 +318,7 @@ class CamBrowser(w.VBox):
         candidates = (self.exports/f"{stem}{f'_{i}' if i else ''}.png" for i in count())
         file = next(f for f in candidates if not f.exists())
         with atomic_path(file) as part: image.save(part)
-        data, name = base64.b64encode(file.read_bytes()).decode(), html.escape(file.name)
+        data, name = base64.b64encode(file.read_bytes()).decode(), escape_text(file.name)
         link = f'<a download="{name}" href="data:image/png;base64,{data}">download</a>'
-        self.message.value = f"<div>written: {html.escape(str(file))} &nbsp; {link}</div>"
+        self.message.value = f"<div>written: {escape_text(file)} &nbsp; {link}</div>"
         return file

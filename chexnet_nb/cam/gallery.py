@@ -9,7 +9,6 @@ __all__ = ['INFO_COLUMNS', 'PICTURE_PX', 'THUMB_PX', 'ZOOM_PX', 'N_VIEWS', 'N_FI
            'bars_html', 'legend_html']
 
 # %% ../../nbs/09_cam/04_gallery.ipynb #71464856
-import html
 import threading
 import time
 from collections import OrderedDict
@@ -26,6 +25,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from ..core.errors import BadInput
+from ..core.text import escape_text
 from ..data.cache import Cache
 from ..data.images import decode, file_bytes, find_images, match_table, resize
 from ..data.labels import read_boxes, read_labels
@@ -373,7 +373,7 @@ def display_name(
     name: object, # Such as a finding
 ) -> str: # HTML
     "A name with spaces instead of underscores."
-    return html.escape(str(name).replace("_", " "))
+    return escape_text(str(name).replace("_", " "))
 
 def trim_number(
     value: object, # Such as a number from a table
@@ -397,7 +397,7 @@ def title_html(
     number = "no probability" if np.isnan(p) else f"{p:.3f}, {'at or above' if p >= point else 'below'} {point:.3f}"
     tags = filter(None, ("synthetic" if gallery.synthetic else "", gallery.warning, NOTICE))
     return (f'<div class="cam-title">{display_name(finding)}: {number}; {_label_text(y)} '
-            + " ".join(f'<span class="cam-tag">{tag}</span>' for tag in tags) + "</div>")
+            + " ".join(f'<span class="cam-tag">{escape_text(tag)}</span>' for tag in tags) + "</div>")
 
 def facts_html(
     gallery: Gallery, # The images
@@ -407,8 +407,8 @@ def facts_html(
     row = gallery.info.loc[name]
     prefixes = dict(zip(INFO_COLUMNS, ("patient ", "follow-up ", "age ", "", ""))) | {"split": "split "}
     facts = [f"{prefix}{trim_number(row[column])}" for column, prefix in prefixes.items() if pd.notna(row[column])]
-    note = f' &nbsp; <span class="cam-tag">{html.escape(gallery.notes[name])}</span>' if gallery.notes.get(name) else ""
-    return f'<div class="cam-soft">{html.escape(name)} &nbsp; {html.escape(", ".join(facts))}{note}</div>'
+    note = f' &nbsp; <span class="cam-tag">{escape_text(gallery.notes[name])}</span>' if gallery.notes.get(name) else ""
+    return f'<div class="cam-soft">{escape_text(name)} &nbsp; {escape_text(", ".join(facts))}{note}</div>'
 
 def alt_text(
     gallery: Gallery, # The images
@@ -449,7 +449,7 @@ def legend_html(
 ) -> str: # HTML
     "What the colours and the boxes mean."
     colours = ", ".join(matplotlib.colors.to_hex(c) for c in matplotlib.colormaps[COLOURS](np.linspace(0, 1, 9)))
-    note = f" ({html.escape(gallery.note.split(';')[0])})" if gallery.note else ""
+    note = f" ({escape_text(gallery.note.split(';')[0])})" if gallery.note else ""
     if maps := maps_note(gallery.model): note += f" &nbsp; maps: {maps}"
     return (f'<div class="cam-soft cam-small">evidence, logits above usual: 0<span class="cam-ramp" '
             f'style="background:linear-gradient(90deg, {colours})"></span>{gallery.scale.top:.1f} &nbsp; '

@@ -9,6 +9,7 @@ __all__ = ['BASH', 'COMMANDS', 'phantom', 'prepare', 'download', 'verify', 'pneu
 
 # %% ../../nbs/10_report/06_cli.ipynb #db949cbd
 import os
+import re
 import signal
 import sys
 import threading
@@ -288,14 +289,21 @@ def _run_report(name, out, files, **values):
     from chexnet_nb.metrics.bootstrap import check_memory
     from chexnet_nb.metrics.predictions import parse_findings
     from chexnet_nb.metrics.thresholds import read_thresholds
-    from chexnet_nb.report.experiment import headline_text, run_experiment
-    out, findings = check_new_folder(out or Path("reports")/name), parse_findings(values.get("findings"))
-    if values.get("thresholds"): read_thresholds(values["thresholds"], findings or ())
+    from chexnet_nb.report.experiment import headline_text, is_unfinished, run_experiment
+    findings = parse_findings(values.get("findings"))
     for role, file in files.items():
         if not Path(file).exists(): raise BadInput(f"no such file: {file}; {role} needs an existing one")
+    if values.get("thresholds"): read_thresholds(values["thresholds"], findings or ())
     check_memory(values["n_boot"], 14)
+    out = Path(out or _default_folder(name, files))
+    if not is_unfinished(out): check_new_folder(out)
     out = run_experiment(name, parameters=_given(**values), out=out, progress=sys.stderr.isatty())
     say(headline_text(out), out/"index.html")
+
+def _default_folder(name, files):
+    "A folder in `reports`, named after a command and its first tables."
+    tables = [Path(file).name.split(".csv")[0] for role, file in files.items() if role not in ("labels", "images", "validation")]
+    return Path("reports")/re.sub(r"[^\w.-]+", "-", "-".join([name, *tables[:2]])).strip("-.")
 
 def _given(**options) -> dict:
     "The options that have a value."
@@ -305,7 +313,7 @@ def _given(**options) -> dict:
 def evaluate(
     predictions, # Predictions table
     *,
-    out=None, # Result folder; by default reports/evaluate
+    out=None, # Result folder; by default reports/evaluate-TABLE
     labels=None, # Label table; by default the complete one of ChestX-ray14, v2020
     images=None, # Text file of the images to score; by default all
     validation=None, # Predictions table to fit thresholds on; by default they are cross-fitted by patient
@@ -325,7 +333,7 @@ def evaluate(
 def compare(
     *predictions, # Predictions tables, two or more, of the same images unless --unpaired; each as FILE or NAME=FILE
     average:bool=False, # Add their average (of log odds) as one more model
-    out=None, # Result folder; by default reports/compare
+    out=None, # Result folder; by default reports/compare-FIRST-SECOND
     labels=None, # Label table; by default the complete one of ChestX-ray14, v2020
     images=None, # Text file of the images to score; by default all that they share
     findings=None, # Findings, separated by commas, of any vocabulary; by default those of NIH's 14 that all have
@@ -349,7 +357,7 @@ def radiologists(
     readers, # Reader table
     *,
     predictions, # The network's predictions, preferably of more images than were read
-    out=None, # Result folder; by default reports/radiologists
+    out=None, # Result folder; by default reports/radiologists-READERS-TABLE
     findings=None, # Findings, separated by commas, of any vocabulary; by default those of NIH's 14 that both tables have
     labels=None, # Label table to fit the threshold on
     thresholds=None, # The network's: a number, or a CSV of finding and threshold; by default fitted on other patients' images

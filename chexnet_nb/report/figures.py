@@ -262,6 +262,7 @@ def plot_differences(
             ax.plot([row.low_readers, row.high_readers], [-i, -i], color=color, lw=.7)
             _f1_row(ax, -i, (row.difference, row.low, row.high), color, x_undefined=0)
         ax.axvline(0, color="0.5", lw=1, ls=":")
+        ax.locator_params(axis="x", nbins=5)
         _label_rows(ax, findings if k == 0 else [""]*len(findings), fontsize=9)
     legend = ("F1 of the network − F1 of the average radiologist; blue: above, orange: below, grey: not significant\n"
               "(corrected for the number of findings); thin line: for radiologists like these")
@@ -296,7 +297,7 @@ def plot_dots(
     *,
     xlabel: str="AUROC", # Below
     title: str="", # Above
-    line: float|None=.5, # Position of a vertical line; None for none
+    line: float|None=None, # Position of a vertical line, which the axis then includes; None for none
     ax: Axes|None=None, # Where to draw; None for a new figure
 ) -> Figure:
     "One row per name, one mark per estimate."

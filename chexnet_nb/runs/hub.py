@@ -20,6 +20,7 @@ from .. import __version__
 from ..core.csv import read_table
 from ..core.errors import BadInput
 from ..core.files import atomic_folder, check_new_folder, write_json
+from ..core.text import escape_text
 from ..models.chexnet import load_model, read_config
 from ..models.recipe import departures, new_recipe
 from .run import Run
@@ -47,9 +48,10 @@ def model_card(
              "**Research only, not for diagnosis.**\n"]
     if run.synthetic: parts.append("**Trained on synthetic images: its answers say nothing about radiographs.**\n")
     parts += [f"Frontal radiographs of {run.size} px in, a probability for each of {', '.join(run.findings)} out.\n",
-              "## Training data\n", f"{source.title}; labels: {about.get('labels') or source.labels}. {_subsets(about['split'])}",
-              *(f"{word}: {text}." for word, text in (("Cite", source.citation), ("Terms", source.terms)) if text),
-              *source.notes, "",
+              "## Training data\n",
+              escape_text(f"{source.title}; labels: {about.get('labels') or source.labels}. {_subsets(about['split'])}"),
+              *(escape_text(f"{word}: {text}.") for word, text in (("Cite", source.citation), ("Terms", source.terms)) if text),
+              *map(escape_text, source.notes), "",
               "## Recipe\n", *_departed(recipe, about.get("conditions", {})), "## Scores\n", *_scores(report),
               "## Use\n", "```sh\nchexnet import hf:OWNER/NAME --out RUN\n"
               "chexnet predict RUN film.png --out predictions.csv\n```\n",
