@@ -216,7 +216,7 @@ def _described(tensor, places) -> list: # Type, storage, offset, size, stride
 
 def describe(
     file: str|Path, # A torch file of either format
-) -> dict: # `names` besides tensors; `sets`: path -> name -> tensor; `about`: path -> value; `places`: storage -> position, bytes, CRC
+) -> dict: # `names` besides tensors; `sets`: path -> name -> tensor; `about`: path -> value; `places`: as `_read_zip`
     "What a file holds, read in this process and without limits."
     file = Path(file)
     reader, found, places = (_read_zip if zipfile.is_zipfile(file) else _read_legacy)(file)

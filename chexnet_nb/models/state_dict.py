@@ -24,8 +24,8 @@ from ..core.torchfile import MAX_TENSORS, read_torch_file
 from .base import Network
 
 # %% ../../nbs/06_models/03_state_dict.ipynb #9cea2bb9
-_TABLE = ("write its probabilities where it was made, one row per image (Image Index) and one column per finding: evaluate, compare "
-          "and radiologists take that table of any program")
+_TABLE = ("write its probabilities where it was made, one row per image (Image Index) and one column per finding: evaluate, "
+          "compare and radiologists take that table of any program")
 _SCRIPT = "where it was made, torch.save(torch.jit.load(FILE).state_dict(), 'weights.pth') saves its tensors; or " + _TABLE
 
 def refuse_foreign(
@@ -35,8 +35,10 @@ def refuse_foreign(
     path = Path(path)
     if (path/"saved_model.pb").is_file(): raise BadInput(f"{path} is TensorFlow's SavedModel; {_TABLE}")
     if not path.is_file(): return
-    with open(path, "rb") as stream: head = stream.read(4096)
-    with open(path, "rb") as stream: tail = head if stream.seek(0, 2) < 1 << 16 else (stream.seek(-(1 << 16), 2), stream.read())[1]
+    with open(path, "rb") as stream:
+        head = stream.read(1 << 12)
+        stream.seek(max(0, path.stat().st_size - (1 << 16)))
+        tail = stream.read() # The directory of an archive
     if head[:8] == b"\x89HDF\r\n\x1a\n": raise BadInput(f"{path} is an HDF5 file, as Keras writes it; {_TABLE}")
     if head[:4] == b"PK\3\4" and b"model.weights.h5" in head+tail: raise BadInput(f"{path} is a Keras file; {_TABLE}")
     if head[4:8] == b"TFL3": raise BadInput(f"{path} is a TensorFlow Lite file; {_TABLE}")
@@ -114,7 +116,8 @@ def _choose_set(sets: dict[str, dict], file) -> tuple[dict, list[str]]: # Name -
     if len(plain) > 1 and not averages and _rank(plain[0]) == _rank(plain[1]):
         raise BadInput(f"{file} holds {len(plain)} networks ({summarise(map(printable, plain))}); save one of them alone")
     if not averages: return large[plain[0]], []
-    note = f"averaged weights, {printable(averages[0])!r}, are taken" + (f", not those of {printable(plain[0])!r}" if plain else "")
+    instead = f", not those of {printable(plain[0])!r}" if plain else ""
+    note = f"averaged weights, {printable(averages[0])!r}, are taken{instead}"
     rest = large[plain[0]] if plain and set(large[averages[0]]) < set(large[plain[0]]) else {} # Averages of parameters alone
     return rest | large[averages[0]], [note]
 
@@ -132,7 +135,8 @@ def _read_torch(file: Path, pickled: bool) -> Checkpoint:
         if found["kind"] == "OSError": raise OSError(why)
         raise BadInput(f"{file} does not load as tensors only ({printable(why)}); {SAVE_TENSORS}")
     names = list(map(printable, found["names"]))
-    if names and not pickled: raise BadInput(f"{file} does not load as tensors only (it holds {summarise(names, 3)}); {SAVE_TENSORS}")
+    if names and not pickled:
+        raise BadInput(f"{file} does not load as tensors only (it holds {summarise(names, 3)}); {SAVE_TENSORS}")
     if not found["sets"]:
         held = summarise(printable(k) for k in found["about"]) or f"a {printable(found['kind'])}"
         raise BadInput(f"{file} holds no model and no named tensors: {held} instead of tensors; {SAVE_TENSORS}")
@@ -148,7 +152,7 @@ def _numbers(file: Path, described: dict[str, list], places: dict[str, list]) ->
             storages[key] = bytearray(n)
             stream.seek(at)
             if stream.readinto(storages[key]) != n or crc is not None and zlib.crc32(storages[key]) != crc:
-                raise BadInput(f"{file} is damaged: the checksum of storage {printable(key, 20)} differs; copy or download it again")
+                raise BadInput(f"{file} is damaged: the checksum of storage {printable(key, 20)} differs; copy it again")
     def tensor(dtype, key, offset, size, stride):
         if not storages[key] or 0 in size: return torch.empty(size, dtype=getattr(torch, dtype))
         return torch.frombuffer(storages[key], dtype=getattr(torch, dtype)).as_strided(size, stride, offset)
@@ -194,7 +198,8 @@ def _find_head(state, used, model) -> dict[str, str]: # Name in the network -> n
     width = model.state_dict()[_HEAD[0]].shape[1]
     free = [k for k in state if k not in used and not _BESIDE.search(k) and k.endswith(".weight")]
     heads = [k.removesuffix("weight") for k in free if state[k].ndim == 2 and state[k].shape[1] == width]
-    return {own: heads[0] + own.split(".")[1] for own in _HEAD if heads[0] + own.split(".")[1] in state} if len(heads) == 1 else {}
+    named = {own: heads[0] + own.split(".")[1] for own in _HEAD} if len(heads) == 1 else {}
+    return {own: k for own, k in named.items() if k in state}
 
 def _layers(state, names: Iterable[str]) -> list[str]:
     "Those of some tensors that a layer would have: matrices, running statistics, a weight with its bias."
@@ -215,7 +220,7 @@ def match_state(
     found = _wrappers(state, model, file)
     first, *others = found
     if others and not _AVERAGE.search(first):
-        raise BadInput(f"{file} holds {len(found)} such networks, below {summarise(map(printable, found))}; save one of them alone")
+        raise BadInput(f"{file} holds {len(found)} such networks, below {summarise(map(printable, found))}; save one alone")
     own = model.state_dict().keys()
     names = {new: old for new, old in found[first].items() if new in own}
     if _HEAD[0] in own and _HEAD[0] not in names: names |= _find_head(state, set(names.values()), model)

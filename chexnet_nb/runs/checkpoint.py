@@ -67,8 +67,8 @@ def said_outputs(
     fits = {p: parse_findings(names) for p, names in said.items() if len(names) == outputs}
     if outputs == 1 and not fits: fits = {p: parse_findings(names[1:]) for p, names in said.items() if len(names) == 2}
     if len(set(fits.values())) > 1:
-        raise BadInput(f"the file names its outputs twice and not alike: {summarise(f'{p}: {summarise(n, 3)}' for p, n in fits.items())}"
-                       "; name them in order with --findings")
+        lists = summarise(f"{printable(p)}: {summarise(n, 3)}" for p, n in fits.items())
+        raise BadInput(f"the file names its outputs twice and not alike: {lists}; name them in order with --findings")
     if not fits: return None
     path, findings = next(iter(fits.items()))
     return Outputs(findings, f"as the file says ({printable(path)})")
@@ -94,11 +94,12 @@ def choose_outputs(
              for p, n in _said_names(about).items()]
     if outputs in _CUSTOM: return Outputs(_CUSTOM[outputs], "NIH's order, assumed: the file does not say", notes)
     raise BadInput("; ".join([f"the last layer has {outputs} outputs", *notes, "name the findings in order with --findings; by "
-                              f"default 14 are taken for NIH's ({summarise(FINDINGS, 3)}), 8 for the first eight, 1 for Pneumonia"]))
+                              f"default 14 are taken for NIH's ({summarise(FINDINGS, 3)}), 8 for the first eight, 1 for "
+                              "Pneumonia"]))
 
 # %% ../../nbs/07_runs/06_checkpoint.ipynb #7f6e6b1b
-_NORMAL = set(map(normalise_name, ("Normal", "No Finding", "No Findings", "Healthy", "Negative", "None", "Background", "No Disease",
-                                   "Nothing", "Unremarkable", "No Abnormality")))
+_NORMAL = set(map(normalise_name, ("Normal", "No Finding", "No Findings", "Healthy", "Negative", "None", "Background",
+                                   "No Disease", "Nothing", "Unremarkable", "No Abnormality")))
 
 def check_exclusive(
     findings: Sequence[str], # The outputs
@@ -106,17 +107,19 @@ def check_exclusive(
 ) -> bool: # Whether exactly one of them is true
     "Whether the probabilities are a softmax; raises `BadInput` where the user must say."
     normal = [f for f in findings if normalise_name(f) in _NORMAL]
-    if softmax and len(findings) == 1: raise BadInput("--softmax with one output, whose probability is always 1; use --no-softmax")
+    if softmax and len(findings) == 1:
+        raise BadInput("--softmax with one output, whose probability is always 1; use --no-softmax")
     if softmax is None and normal and len(findings) > 1:
-        raise BadInput(f"{normal[0]} stands beside {len(findings)-1} other output{'s' if len(findings) > 2 else ''}: say --softmax "
-                       "if exactly one of them is true (trained with cross-entropy), or --no-softmax if each has a sigmoid of its own")
+        raise BadInput(f"{normal[0]} stands beside {len(findings)-1} other output{'s' if len(findings) > 2 else ''}: say "
+                       "--softmax if exactly one of them is true (trained with cross-entropy), or --no-softmax if each has a "
+                       "sigmoid of its own")
     return bool(softmax)
 
 # %% ../../nbs/07_runs/06_checkpoint.ipynb #312fd5ba
 _SIZE_KEYS = "cropsize transcrop croppedsize inputsize imagesize imgsize imsize imgdim imagedim inputdim inputshape imageshape \
 inputresolution resolution size resize transresize".split() # The first that is there counts
-_MEAN_KEYS, _STD_KEYS = ({prefix + word + s for prefix in ("", "image", "img", "pixel", "norm", "normalize", "input", "dataset", "data")
-                          for s in ("", "s")} for word in ("mean", "std"))
+_OF_IMAGES = ("", "image", "img", "pixel", "norm", "normalize", "input", "dataset", "data")
+_MEAN_KEYS, _STD_KEYS = ({of + word + s for of in _OF_IMAGES for s in ("", "s")} for word in ("mean", "std"))
 
 def said_size(
     about: dict, # As of `models.state_dict.Checkpoint`
@@ -125,8 +128,9 @@ def said_size(
     found = {}
     for path, value in about.items():
         sides = [v for v in (value if isinstance(value, list) else [value]) if not isinstance(v, (bool, dict))]
-        sides = {int(v) for v in sides if re.fullmatch(r"\d{1,5}(\.0)?", str(v)) and int(v) not in (1, 3)} if len(sides) < 5 else ()
-        if len(sides) == 1 and LIMITS["size"][0] <= min(sides) <= LIMITS["size"][1]: found.setdefault(_key(path), (min(sides), path))
+        whole = {int(v) for v in sides if re.fullmatch(r"\d{1,5}", str(v))} - {1, 3} if len(sides) < 5 else ()
+        if len(whole) == 1 and LIMITS["size"][0] <= min(whole) <= LIMITS["size"][1]:
+            found.setdefault(_key(path), (min(whole), path))
     return next((found[k] for k in _SIZE_KEYS if k in found), None)
 
 # %% ../../nbs/07_runs/06_checkpoint.ipynb #1bdb4d06
@@ -147,7 +151,8 @@ def said_mean(
     about = about | small
     for path, mean in about.items():
         if _key(path) not in _MEAN_KEYS or _SCORES.search(path): continue
-        beside = (p for p in about if p.rpartition(".")[0] == path.rpartition(".")[0] and _key(p) == _key(path).replace("mean", "std"))
+        folder, key = path.rpartition(".")[0], _key(path).replace("mean", "std")
+        beside = (p for p in about if p.rpartition(".")[0] == folder and _key(p) == key)
         mean, std = _three(mean), _three(about.get(next(beside, ""), None))
         if mean is None or std is None: continue
         scale = 255 if max(*mean, *std) > 2 else 1

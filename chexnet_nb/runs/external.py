@@ -61,7 +61,8 @@ def network_from_checkpoint(
     with torch.random.fork_rng(devices=[]): probe = build_network(("Pneumonia",), architecture, size)
     state, left = match_state(found.tensors, probe, file)
     xrv = architecture.startswith("xrv:")
-    outputs = choose_outputs(_output_count(state), found.about, findings, public.findings if public else XRV_FINDINGS if xrv else ())
+    published = public.findings if public else XRV_FINDINGS if xrv else ()
+    outputs = choose_outputs(_output_count(state), found.about, findings, published)
     if xrv: outputs.findings, state = convert_xrv_state(state, outputs.findings, public.thresholds if public else ())
     with torch.random.fork_rng(devices=[]): model = build_network(outputs.findings, architecture, size)
     model = load_state(model, state, file).eval()
@@ -80,8 +81,8 @@ def _apply_settings(model, found, left, exclusive, notes) -> dict: # For model.j
     said = said_mean(found.about, {k: found.tensors[k] for k in left})
     if said and usual:
         settings |= dict(mean=said[0], std=said[1])
-        notes.append(f"images normalised by mean {_numbers(said[0])} and standard deviation {_numbers(said[1])}, as the file says "
-                     f"({printable(said[2])})")
+        notes.append(f"images normalised by mean {_numbers(said[0])} and standard deviation {_numbers(said[1])}, as the file "
+                     f"says ({printable(said[2])})")
     for name, value in settings.items(): setattr(model, name, value)
     return settings
 
@@ -167,5 +168,6 @@ def import_weights(
             save_model(made.model, part, **made.settings, **dict(trained_on=SYNTHETIC_IMAGES) if synthetic else {})
             write_json(part/"run.json", dict(status="finished", imported=dict(what=str(what), **info), chexnet_nb=__version__,
                                              finished=utc_now()))
-    except OSError as e: raise BadInput(f"{out} cannot be written ({e.strerror or e}); free disk space, or choose another folder") from e
+    except OSError as e:
+        raise BadInput(f"{out} cannot be written ({e.strerror or e}); free disk space, or choose another folder") from e
     return Run(out)
