@@ -117,7 +117,8 @@ def drawn(draw):
     rng = np.random.default_rng(draw(st.integers(0, 2**32-1)))
     height, width = draw(st.tuples(st.integers(24, 64), st.integers(24, 64)))
     y, x = np.mgrid[:height, :width]
-    truth = np.sin(x/rng.uniform(4, 20)+rng.uniform(0, 6))*np.cos(y/rng.uniform(4, 20)) + rng.uniform(0, .2)*rng.random((height, width))
+    truth = np.sin(x/rng.uniform(4, 20)+rng.uniform(0, 6))*np.cos(y/rng.uniform(4, 20)) + rng.uniform(0,
+        .2)*rng.random((height, width))
     truth = (truth-truth.min())/(truth.max()-truth.min())
     bits = draw(st.integers(8, 16))
     values = np.rint(truth*(2**bits-1)).astype(np.int64)
@@ -211,7 +212,8 @@ def test_one_name_one_film(run, tmp_path):
     assert match_names(longer, dict(zip(names, names)), "labels") == dict(zip(longer, names))
     labels = tmp_path/"films"/"Data_Entry_2017.csv"
     labels.write_text("Image Index,Finding Labels,Patient ID\nview1_frontal.jpg,Mass,1\n")
-    code, _, err = chexnet("train", tmp_path/"films", "--task", "chexnet14", "--split", "random", "--size", 28, "--out", tmp_path/"r")
+    code, _, err = chexnet("train", tmp_path/"films", "--task", "chexnet14", "--split", "random", "--size", 28, "--out",
+                           tmp_path/"r")
     assert code == 2 and all(n in err for n in names)
 
 
