@@ -219,7 +219,7 @@ def evil_files(here):
 def _(g, here):
     for file in evil_files(here/"evil"):
         code, _, err = chexnet("import", file, "--out", here/"x", cwd=here)
-        said(err, "does not load as tensors alone")
+        said(err, "does not load as tensors only")
         assert code == 2 and "\x1b" not in err, err
         for how in (["--pickled"], ["--architecture", "xrv:densenet121-res224-nih"], ["--architecture", "torchvision:resnet18"]):
             code, _, err = chexnet("import", file, "--out", here/"x", *how, "--size", 64, cwd=here)
@@ -245,7 +245,7 @@ def _(g, here):
 def _(g, here):
     run = g.copy("run", here)
     (run/"model.safetensors").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
-    refused(here, "predict", run, g.image, "--out", here/"p.csv", says="safetensors does not load as tensors alone", cwd=here)
+    refused(here, "predict", run, g.image, "--out", here/"p.csv", says="safetensors does not load as tensors only", cwd=here)
 
 
 # 2, 3 Interruptions --------------------------------------------------------------------------------
