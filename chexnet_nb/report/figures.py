@@ -324,7 +324,7 @@ def plot_power(
 ) -> Figure:
     "The smallest difference of F1 detected with power 0.8, by number of images."
     if ax is None: ax, = new_axes(1, 1, (6.5, 3.4))
-    together = pd.concat(curves, names=["curve"]).reset_index("curve")
+    together = pd.concat([curve.dropna(subset="seen").assign(curve=name) for name, curve in curves.items()], ignore_index=True)
     sns.lineplot(together, x="images", y="seen", hue="curve", palette="viridis", ax=ax)
     ax.axhline(difference, color=GREY, lw=1, ls=":")
     for n in marks: ax.axvline(n, color="0.85", lw=1, zorder=0)
