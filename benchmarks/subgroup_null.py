@@ -4,8 +4,8 @@
 
 Writes subgroup_null.csv beside this file, one row per trial: images, tests, the fewest images of a tested cell and the fewest
 positives of a tested sensitivity, the smallest corrected p, gaps named after Holm's correction, and joint intervals without 0.
-View, age, sex and the images of each patient are those of NIH's label table, so some cells hold only a few dozen images; labels and
-scores are simulated. They are alike between images of one patient: half of the variance of both is the patient's.
+View, age, sex and the images of each patient are those of NIH's label table, so some cells hold few images; labels and scores are
+simulated. They are alike between images of one patient: half of the variance of both is the patient's.
 """
 import argparse
 import os
@@ -30,9 +30,9 @@ def level_of(share):
     return np.interp(share, special.expit(at[:, None] + SPREAD * nodes) @ weights / weights.sum(), at)
 
 
-def null_study(rows, seed, patients):
-    "Label rows of some patients, and labels and calibrated scores of all findings that do not depend on anything in them."
-    rng, shares = np.random.default_rng(seed), label_matrix(rows).mean(0)
+def null_study(rows, seed, patients, shares=None):
+    "Label rows of some patients, and labels and calibrated scores, as many positive as given, that do not depend on the rows."
+    rng, shares = np.random.default_rng(seed), label_matrix(rows).mean(0) if shares is None else np.array(shares)
     chosen = rng.choice(rows["Patient ID"].unique(), patients, replace=False)
     rows = rows[rows["Patient ID"].isin(chosen)].reset_index(drop=True)
     who = pd.factorize(rows["Patient ID"])[0]

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PRIOR_PATIENTS', 'MIN_PATIENTS', 'cluster_ids', 'effective_size', 'Estimate', 'proportion', 'proportion_ci', 'f1_ci',
-           'ClassCounts', 'count_classes', 'AurocEstimate', 'auroc_delong', 'PooledVariance', 'pooled_variance',
-           'auroc_ci', 'too_few_patients', 'Difference', 'paired_difference', 'difference_ends', 'estimate_difference',
-           'mean_auroc', 'unpaired_difference', 'holm', 'joint_level']
+           'ClassCounts', 'count_classes', 'AurocEstimate', 'auroc_delong', 'placements', 'PooledVariance',
+           'pooled_variance', 'auroc_ci', 'too_few_patients', 'Difference', 'paired_difference', 'difference_ends',
+           'estimate_difference', 'mean_auroc', 'unpaired_difference', 'holm', 'joint_level']
 
 # %% ../../nbs/03_metrics/03_intervals.ipynb #64d958f5
 from collections.abc import Callable, Sequence
@@ -136,15 +136,18 @@ def auroc_delong(
     among = np.ones(len(labels), bool) if among is None else np.asarray(among, bool)
     counts, units = count_classes(labels, unit, among), int(unit.max(initial=-1))+1
     if not min(counts.positives, counts.negatives): return AurocEstimate(np.nan, np.full(units, np.nan), *counts)
-    placements = _placements(labels[among], np.asarray(scores)[among])
-    value = float(placements[0].mean())
+    placed = placements(labels[among], np.asarray(scores)[among])
+    value = float(placed[0].mean())
     if min(counts.patients) < 2: return AurocEstimate(value, np.full(units, np.nan), *counts)
-    influence = sum(np.sqrt(k/(k-1))*np.bincount(unit[side], placed-value, minlength=units)/len(placed)
-                    for k, side, placed in zip(counts.patients, (labels & among, ~labels & among), placements))
+    influence = sum(np.sqrt(k/(k-1))*np.bincount(unit[side], p-value, minlength=units)/len(p)
+                    for k, side, p in zip(counts.patients, (labels & among, ~labels & among), placed))
     return AurocEstimate(value, influence, *counts)
 
 # %% ../../nbs/03_metrics/03_intervals.ipynb #7cb499f5
-def _placements(labels, scores):
+def placements(
+    labels: np.ndarray, # 0/1, shape (images,)
+    scores: np.ndarray, # Shape (images,)
+) -> tuple[np.ndarray, np.ndarray]: # Shapes (positives,) and (negatives,)
     "Share of negatives below each positive, and of positives above each negative, ties one half."
     pos, neg, rank = scores[labels], scores[~labels], stats.rankdata(scores)
     return (rank[labels]-stats.rankdata(pos))/len(neg), 1-(rank[~labels]-stats.rankdata(neg))/len(pos)
@@ -235,10 +238,10 @@ def difference_ends(
     first: Estimate, # Of some images
     second: Estimate, # Of other images; patients numbered as in `first`
 ) -> Callable: # Level -> (low, high)
-    "Intervals of a difference, from the intervals of its two parts and the correlation of their influences."
+    "Intervals of a difference, from those of its two parts and the correlation of their influences if that is negative."
     a, b = first.influence, second.influence
     lengths = np.sqrt((a@a)*(b@b))
-    return partial(_square_and_add, first, second, a@b/lengths if lengths > 0 else 0.)
+    return partial(_square_and_add, first, second, min(0., a@b/lengths) if lengths > 0 else 0.)
 
 def _square_and_add(first, second, correlation, level):
     "Low and high: distances from estimate to end are added as variances are."
