@@ -103,7 +103,7 @@ def subgroup_table(
     *,
     n_boot: int=1000, # Samples for the joint intervals
     seed: int=0, # Seed of the bootstrap
-) -> pd.DataFrame: # One row per cell, finding, measure: value, low, high, rest, gap, with _low, _high, _joint_low, _joint_high, small, p
+) -> pd.DataFrame: # One row per cell, finding, measure: value, rest, gap, their intervals (_joint: of all gaps at once), small, p
     "Every measure in every subgroup, and its gap to all other images; small: too few patients for an interval or a test."
     groups, findings = pd.factorize(np.asarray(groups))[0], list(predictions.columns.drop("Image Index"))
     y, p = np.asarray(labels, bool), predictions[findings].to_numpy()
