@@ -2,9 +2,9 @@
 
     python benchmarks/metadata_null.py [--trials 100]
 
-Writes metadata_null.csv beside this file, one row per trial: whether the 95% intervals of the baseline's AUROC hold one half, from
-all metadata and from sex alone, or lie above it; `added`, and its p. Metadata and images of each patient are those of NIH's label
-table; labels (8% positive) and scores are simulated, and half of the variance of both is the patient's.
+Writes metadata_null.csv beside this file, one row per trial: whether the 95% intervals of the baseline's AUROC hold one half,
+from all metadata and from sex alone, or lie above it; `added`, and its p. Metadata and images of each patient are those of NIH's
+label table; labels (8% positive) and scores are simulated, and half of the variance of both is the patient's.
 """
 import argparse
 import os
@@ -25,7 +25,8 @@ def trial(seed, patients=600):
     rows, y, p = null_study(read_labels(), [9, seed], patients, shares=[.08])
     known, who = metadata(rows), rows["Patient ID"].to_numpy()
     fitted = metadata_scores(y, known, who, seed=seed)
-    table = metadata_table(y, known[["sex"]], who, ["Label"], seed=seed), metadata_table(y, known, who, ["Label"], together=fitted)
+    table = (metadata_table(y, known[["sex"]], who, ["Label"], seed=seed),
+             metadata_table(y, known, who, ["Label"], together=fitted))
     network = pd.DataFrame({"Image Index": rows["Image Index"], "Label": p[:, 0]})
     added, row = vs_metadata(y, network, known, fitted, who, flips=499, seed=seed).iloc[0], {"trial": seed}
     for name, (_, low, high) in zip(("sex", "all"), (t[["auroc", "low", "high"]].iloc[0] for t in table)):
