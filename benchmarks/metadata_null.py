@@ -2,10 +2,9 @@
 
     python benchmarks/metadata_null.py [--trials 100]
 
-Writes metadata_null.csv beside this file, one row per trial: whether the 95% intervals of the
-baseline's AUROC hold one half, from
-all metadata and from sex alone, or lie above it; `added`, and its p. Metadata and images of each patient are those of NIH's label
-table; labels (8% positive) and scores are simulated, and half of the variance of both is the patient's.
+Writes metadata_null.csv beside this file, one row per trial: whether the 95% intervals of the baseline's AUROC hold one half,
+from all metadata and from sex alone, or lie above it; `added`, and its p. Metadata and images of each patient are those of NIH's
+label table; labels (8% positive) and scores are simulated, and half of the variance of both is the patient's.
 """
 import argparse
 import os

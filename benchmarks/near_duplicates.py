@@ -3,9 +3,8 @@
     python benchmarks/near_duplicates.py FOLDER [--images 200]
 
 FOLDER holds NIH's radiographs as PNG. Writes near_duplicates.csv beside this file: the share of copies found by one hash
-of the whole image and one of its middle, and with all variants, at the bits that the check
-uses; in the last row the share of pairs
-of different patients that come as near, and the bits of the nearest pair.
+of the whole image and one of its middle, and with all variants, at the bits that the check uses; in the last row the share of
+pairs of different patients that come as near, and the bits of the nearest pair.
 """
 import argparse
 from pathlib import Path

@@ -163,7 +163,7 @@ def vs_metadata(
     *,
     flips: int=999, # Sign flips of the test
     seed: int=0, # Seed of the flips
-) -> pd.DataFrame: # finding, images, positives; floor (metadata), network, both, above (network − floor), added (both − network)
+) -> pd.DataFrame: # finding, images, positives; floor (metadata), network, both, above (network − floor), added, added_p
     "The network compared with the metadata model and with the two together, on the same patients; last row `mean`."
     findings = list(predictions.columns.drop("Image Index"))
     k, network = len(findings), _log_odds(predictions[findings].to_numpy())

@@ -206,8 +206,8 @@ def _pairs_text(pairs, cache):
     "The first pairs in words."
     if cache is None: return "not checked: no prepared cache given"
     if not len(pairs):
-        return (f"none within {NEAR_BITS} of 255 bits: none saved again, inverted, shifted by 2 pixels of 224, "
-                "scaled by 4%, turned by 3°")
+        return (f"none within {NEAR_BITS} of 255 bits; this finds copies saved again, inverted, with letters in a corner, "
+                "shifted by 2 pixels of 224, scaled by 4% or turned by 3 degrees, and few that differ more")
     return summarise([f"{p.first} and {p.second} ({p.folds}, {p.bits} bits)" for p in pairs.itertuples()], 3)
 
 def _boxed(split, boxes):

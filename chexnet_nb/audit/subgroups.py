@@ -19,7 +19,8 @@ from ..core.errors import BadInput, summarise
 from ..data.labels import NO_FINDING
 from ..metrics.bootstrap import Bootstrap, Statistic, interval, point_estimate
 from ..metrics.intervals import (
-    MIN_PATIENTS, Estimate, auroc_delong, difference_ends, estimate_difference, holm, joint_level, mean_auroc, proportion)
+    MIN_PATIENTS, Estimate, auroc_delong, difference_ends, estimate_difference, holm, joint_level, mean_auroc,
+    patient_correlation, proportion)
 from ..readers.kappa import cohen_kappa
 from .strata import bin_metadata
 
@@ -70,14 +71,18 @@ def _t_ends(value, error, degrees, level):
     return value+margin, value-margin
 
 # %% ../../nbs/05_audit/03_subgroups.ipynb #15981377
-def _estimates(y, p, calls, inside, groups):
-    "Every measure of some of the images, in the order of `_measure_names`."
+def _shares(y, calls, groups):
+    "Hits, images that count and correlation between a patient's images: sensitivities, specificities, under- and overdiagnosis."
     sick, called, all_of = y.any(1), calls.any(1), range(y.shape[1])
-    return [*(mean_auroc(auroc_delong(y[:, i], p[:, i], groups, inside)) for i in all_of),
-            *(proportion(calls[:, i], inside & y[:, i], groups) for i in all_of),
-            *(proportion(~calls[:, i], inside & ~y[:, i], groups) for i in all_of),
-            *(calibration_bias(y[:, i], p[:, i], inside, groups) for i in all_of),
-            proportion(~called, inside & sick, groups), proportion(called, inside & ~sick, groups)]
+    shares = [*((calls[:, i], y[:, i]) for i in all_of), *((~calls[:, i], ~y[:, i]) for i in all_of),
+              (~called, sick), (called, ~sick)]
+    return [(hits, among, patient_correlation(hits, among, groups)) for hits, among in shares]
+
+def _estimates(y, p, shares, inside, groups):
+    "Every measure of some of the images, in the order of `_measure_names`."
+    found = [proportion(hits, inside & among, groups, correlation) for hits, among, correlation in shares]
+    return [*(mean_auroc(auroc_delong(labels, score, groups, inside)) for labels, score in zip(y.T, p.T)), *found[:-2],
+            *(calibration_bias(labels, score, inside, groups) for labels, score in zip(y.T, p.T)), *found[-2:]]
 
 def _measure_names(findings):
     "Finding and measure of each number of a subgroup."
@@ -103,14 +108,14 @@ def subgroup_table(
     *,
     n_boot: int=1000, # Samples for the joint intervals
     seed: int=0, # Seed of the bootstrap
-) -> pd.DataFrame: # One row per cell, finding, measure: value, rest, gap, their intervals (_joint: of all gaps at once), small, p
+) -> pd.DataFrame: # One row per cell, finding and measure: value, rest, gap, their intervals, the gap's joint one, small, p
     "Every measure in every subgroup, and its gap to all other images; small: too few patients for an interval or a test."
     groups, findings = pd.factorize(np.asarray(groups))[0], list(predictions.columns.drop("Image Index"))
     y, p = np.asarray(labels, bool), predictions[findings].to_numpy()
-    calls, parts, seen, sides = p >= thresholds, [], set(), []
+    shares, parts, seen, sides = _shares(y, p >= thresholds, groups), [], set(), []
     for (by, cell), inside in masks.items():
         patients = np.minimum(*(_supporting_patients(y, m, groups) for m in (inside, ~inside)))
-        pairs = list(zip(*(_estimates(y, p, calls, m, groups) for m in (inside, ~inside))))
+        pairs = list(zip(*(_estimates(y, p, shares, m, groups) for m in (inside, ~inside))))
         rows = _cell_rows(findings, y, inside, pairs, patients, tested=(~inside).tobytes() not in seen)
         parts.append(rows.assign(by=by, cell=cell, patients=_count_patients(inside, groups)))
         seen.add(inside.tobytes())

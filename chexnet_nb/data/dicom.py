@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['MAX_SIDE', 'MAX_PIXELS', 'MAX_BYTES', 'MAX_SCANS', 'FLAT_SHARE', 'FLAT_LEVELS', 'MIN_SPREAD', 'MIN_INSIDE',
-           'DECODERS', 'GREY_KINDS', 'COLOUR_KINDS', 'Picture', 'check_size', 'check_scans', 'Levels', 'count_levels',
-           'paint', 'is_flat', 'refuse_flat', 'lone_extremes', 'full_range', 'to_eight_bits', 'touches_edge', 'luma',
-           'read_dicom']
+           'DECODERS', 'GREY_KINDS', 'COLOUR_KINDS', 'DecodedImage', 'check_size', 'check_scans', 'Levels',
+           'count_levels', 'paint', 'is_flat', 'refuse_flat', 'lone_extremes', 'full_range', 'to_eight_bits',
+           'touches_edge', 'luma', 'read_dicom']
 
 # %% ../../nbs/01_data/04_dicom.ipynb #5f9b2a44
 import struct
@@ -20,7 +20,7 @@ from PIL import Image
 from ..core.errors import BadInput, summarise
 
 # %% ../../nbs/01_data/04_dicom.ipynb #7c0535fd
-class Picture(NamedTuple):
+class DecodedImage(NamedTuple):
     "A radiograph as it was read from its file."
     image: Image.Image # 8-bit grayscale, bone bright
     mode: str # As stored, such as "RGBA" or "MONOCHROME1"
@@ -447,12 +447,12 @@ def _complete_header(dataset, name, notes) -> None:
 def read_dicom(
     data: bytes, # Contents of the file
     name: str, # Name of the file in messages
-) -> Picture:
+) -> DecodedImage:
     "Read a DICOM file of one frame; raises `BadInput` for any other kind of DICOM file, and for one that shows nothing."
     notes = []
     dataset = _read_header(data, name, notes)
     kind, stored = dataset.PhotometricInterpretation, _stored_values(dataset, name)
-    if kind in COLOUR_KINDS: return Picture(_show_colour(dataset, stored, notes), kind, tuple(notes))
+    if kind in COLOUR_KINDS: return DecodedImage(_show_colour(dataset, stored, notes), kind, tuple(notes))
     padding = _declared_padding(stored, dataset)
     stored, padding = _place_bits(stored, dataset, padding, notes)
     levels = count_levels(stored)
@@ -461,4 +461,4 @@ def read_dicom(
     if not len(film.values): refuse_flat(name)
     shown[~background] = _present(dataset, _display(dataset, film, notes), notes)
     if is_flat(shown[~background], film.counts): refuse_flat(name)
-    return Picture(paint(stored, levels, shown), kind, tuple(dict.fromkeys(notes)))
+    return DecodedImage(paint(stored, levels, shown), kind, tuple(dict.fromkeys(notes)))

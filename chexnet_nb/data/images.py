@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 
 from ..core.errors import BadInput, summarise
 from .dicom import (
-    MAX_BYTES, Picture, check_scans, check_size, is_flat, luma, read_dicom, refuse_flat, to_eight_bits)
+    MAX_BYTES, DecodedImage, check_scans, check_size, is_flat, luma, read_dicom, refuse_flat, to_eight_bits)
 
 # %% ../../nbs/01_data/05_images.ipynb #1469e882
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom")
@@ -184,7 +184,7 @@ def _refuse_format(data, name):
 def decode(
     data: bytes, # Contents of a file
     name: str, # Name of the image in messages
-) -> Picture: # Its image, mode and notes
+) -> DecodedImage: # Its image, mode and notes
     "Decode a radiograph from the bytes of its file; raises `BadInput` if it cannot be read completely, or shows nothing."
     kind = file_format(data)
     if kind is None: _refuse_format(data, name)
@@ -199,7 +199,7 @@ def decode(
         raise BadInput(f"{name}: {kind} that cannot be decoded ({type(e).__name__}: {e}); "
                        f"{'export it again' if kind == 'DICOM' else 'fetch it again, or save it as PNG'}") from e
     if is_flat(np.arange(256)/255, np.asarray(gray.histogram())): refuse_flat(name)
-    return Picture(gray, mode, tuple(notes))
+    return DecodedImage(gray, mode, tuple(notes))
 
 # %% ../../nbs/01_data/05_images.ipynb #9f3af44d
 def file_bytes(
@@ -224,7 +224,7 @@ def read_radiograph(
     return np.array(decode(file_bytes(file), name).image)
 
 def notes_text(
-    notes: dict[str, Iterable[str]], # Image -> notes of its `Picture`
+    notes: dict[str, Iterable[str]], # Image -> notes of its `DecodedImage`
 ) -> str: # One line per note, with the images it is about; empty without notes
     "The choices that were made in reading images, for the terminal."
     images = {}

@@ -6,8 +6,8 @@
 __all__ = ['PRIOR_PATIENTS', 'MIN_PATIENTS', 'cluster_ids', 'effective_size', 'Estimate', 'proportion', 'proportion_ci', 'f1_ci',
            'square_and_add', 'propagate_interval', 'ClassCounts', 'count_classes', 'AurocEstimate', 'auroc_delong',
            'placements', 'PooledVariance', 'pooled_variance', 'auroc_ci', 'too_few_patients', 'Difference',
-           'paired_difference', 'difference_ends', 'estimate_difference', 'mean_auroc', 'unpaired_difference', 'holm',
-           'joint_level']
+           'paired_difference', 'difference_ends', 'estimate_difference', 'mean_auroc', 'unpaired_difference',
+           'patient_correlation', 'holm', 'joint_level']
 
 # %% ../../nbs/03_metrics/03_intervals.ipynb #64d958f5
 from collections.abc import Callable, Sequence
@@ -61,6 +61,7 @@ def proportion(
     hits: np.ndarray, # 0/1, or in between for a partial hit, shape (images,)
     among: np.ndarray, # 0/1, the images that count, shape (images,)
     groups: Sequence|None=None, # Patient of each image; None if each image is its own
+    correlation: float=0., # At least that is assumed between images of one patient, such as `patient_correlation` of more images
 ) -> Estimate: # NaN where no image counts
     "Share of hits, with Clopper and Pearson's interval at the effective number of images."
     among = np.asarray(among, bool)
@@ -70,11 +71,12 @@ def proportion(
     if not n: return Estimate(np.nan, np.full(len(sizes), np.nan), lambda level: (np.nan, np.nan))
     value, patients = float(sums.sum()/n), known.sum()
     influence = (sums-value*sizes)/n * (np.sqrt(patients/(patients-1)) if patients > 1 else np.nan)
-    return Estimate(value, influence, partial(_clopper_pearson, value, sums[known], sizes[known]))
+    return Estimate(value, influence, partial(_clopper_pearson, value, sums[known], sizes[known], correlation))
 
-def _clopper_pearson(value, sums, sizes, level):
+def _clopper_pearson(value, sums, sizes, correlation, level):
     "Low and high, from hits and images of each patient."
     size, tail = effective_size(sums, sizes, level), (1-level)/2
+    size = min(size, sizes.sum()/(1+correlation*(sizes@sizes/sizes.sum()-1)))
     low = special.betaincinv(value*size, (1-value)*size+1, tail) if value > 0 else 0.
     high = special.betainccinv(value*size+1, (1-value)*size, tail) if value < 1 else 1.
     return float(low), float(high)
@@ -222,7 +224,7 @@ def auroc_ci(
     "Score interval of an AUROC, or of the mean of several, clustered by patient."
     from scipy import optimize, stats
     pooled = pooled_variance(*areas)
-    if np.isnan(pooled.variance): return np.nan, np.nan
+    if np.isnan([pooled.value, pooled.variance]).any(): return np.nan, np.nan
     scale = special.stdtrit(pooled.degrees, (1-level)/2)**2 * pooled.ratio
     def outside(auroc):
         assumed = sum(_assumed_variance(auroc, a.positives, a.negatives) for a in areas)
@@ -319,6 +321,20 @@ def unpaired_difference(
 ) -> Difference: # NaN where undefined
     "Interval and test of AUROCs on different images."
     return estimate_difference(mean_auroc(*first), mean_auroc(*second))
+
+# %% ../../nbs/03_metrics/03_intervals.ipynb #fee85c11
+def patient_correlation(
+    hits: np.ndarray, # 0/1, shape (images,)
+    among: np.ndarray, # 0/1, the images that count, shape (images,)
+    groups: Sequence|None=None, # Patient of each image; None if each image is its own
+) -> float: # In [0, 1]; 0 where no patient has two images
+    "Correlation of hits between images of one patient, by the effective number of images."
+    among = np.asarray(among, bool)
+    unit, hit = cluster_ids(groups, len(among))[among], np.asarray(hits, float)[among]
+    sizes = np.bincount(unit)
+    sums, sizes = np.bincount(unit, hit)[sizes > 0], sizes[sizes > 0].astype(float)
+    if not len(sizes) or (largest := sizes@sizes/sizes.sum()) <= 1: return 0.
+    return float(np.clip((sizes.sum()/effective_size(sums, sizes)-1)/(largest-1), 0, 1))
 
 # %% ../../nbs/03_metrics/03_intervals.ipynb #913b3056
 def holm(
