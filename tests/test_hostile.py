@@ -411,7 +411,7 @@ def _(g, here):
     code, out, _ = chexnet("verify", data, "--repair")
     assert code == 1 and "changed" in out
     assert chexnet("prepare", data, "--size", 28)[0] == 0
-    assert "changed" not in chexnet("verify", data)[1]
+    assert "changed" not in chexnet("verify", data)[1].replace("unchanged", "")
 
 
 # 5 Packaging ---------------------------------------------------------------------------------------
@@ -636,7 +636,7 @@ VALUES = [
     (EVALUATE("--findings", "Mass,mass"), "Mass asked for twice"), (EVALUATE("--n-boot", 10**9), "n_boot 1,?000,?000,?000"),
     (EVALUATE("--n-boot", -5), "n_boot -5"), (EVALUATE("--seed", -1), "seed -1; allowed"),
     (EVALUATE("--labels", "none"), "none"), (RADIOLOGISTS("--thresholds", "none.csv"), "no such file: none.csv"),
-    (RADIOLOGISTS("--seed", "1.5"), "invalid int value"), (RADIOLOGISTS("--findings", "Mass,Mass"), "asked for twice"),
+    (RADIOLOGISTS("--seed", "1.5"), "invalid .*value"), (RADIOLOGISTS("--findings", "Mass,Mass"), "asked for twice"),
     (RUN("-p", "n_boot={a"), "n_boot '{a'; allowed: a whole number"),
     (RUN("-p", "n_boot"), "-p n_boot: a parameter is given"), (RUN("-p", "n_boot=1000000000"), "n_boot 1000000000; allowed"),
     (RUN("-p", "seed=-1"), "seed -1; allowed"), (RUN("-p", "seed=[1"), r"seed '\[1'; allowed: a whole number"),

@@ -197,7 +197,7 @@ def test_no_room_is_said_before_the_start(server, tmp_path, monkeypatch):
     import shutil
     server.files["images_001.tar.gz"] = ONE
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 10))
-    with pytest.raises(BadInput, match="GB free; make room"):
+    with pytest.raises(BadInput, match="GB free; free disk space"):
         download(tmp_path, "1", server.url, progress=False, small_files=False, **QUICK)
     assert not (tmp_path/"images_001.tar.gz").exists()
 
@@ -228,7 +228,7 @@ def killed_until_done(code, args, began, kills=10, seed=0):
 
 PREPARE = """
     from chexnet_nb.data.cache import prepare
-    prepare(sys.argv[1], 128, sys.argv[2], workers=2, on_bad="skip", progress=False)
+    prepare(sys.argv[1], 128, sys.argv[2], workers=2, on_error="skip", progress=False)
 """
 
 
@@ -307,7 +307,7 @@ def test_prepare_from_archives_killed_ten_times_ends_the_same(tmp_path):
     data.mkdir()
     for i in (1, 2, 3): (data/f"images_{i:03d}.tar.gz").write_bytes(archive(i, 250, 200))
     whole = contents(prepare_release(data, 128, tmp_path/"whole", progress=False).path)
-    code = PREPARE.replace("cache import prepare", "release import prepare_release").replace("prepare(", "prepare_release(")
+    code = PREPARE.replace("cache import prepare", "nih import prepare_release").replace("prepare(", "prepare_release(")
     assert killed_until_done(code, (data, tmp_path/"cache"), (tmp_path/"cache"/"images.npy").exists) >= 3
     assert contents(tmp_path/"cache") == whole
 
@@ -351,7 +351,7 @@ def test_rooms_that_need_no_torch_import_none():
 
 
 def test_a_script_without_a_main_guard_prepares_with_workers(folder, tmp_path):
-    arguments = f"{str(folder[0])!r}, 64, {str(tmp_path/'cache')!r}, on_bad='skip', workers=2, progress=False"
+    arguments = f"{str(folder[0])!r}, 64, {str(tmp_path/'cache')!r}, on_error='skip', workers=2, progress=False"
     (tmp_path/"script.py").write_text(f"from chexnet_nb.data.cache import prepare\nprint(len(prepare({arguments})))\n")
     ran = subprocess.run([sys.executable, tmp_path/"script.py"], capture_output=True, text=True, check=True)
     assert ran.stdout.split()[-1] == "1198"
