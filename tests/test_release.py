@@ -275,7 +275,7 @@ def test_a_full_disk_in_prepare_loses_nothing(folder, tmp_path):
     process = start(limited, data, tmp_path/"cache")
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 2 and "File too large" in said and "Traceback" not in said
-    assert "run the same command again to go on" in said
+    assert "run the same command again to continue" in said
     done = sum(1 for line in open(tmp_path/"cache"/"journal.jsonl") if line.strip())
     assert done > 200
     prepare(data, 128, tmp_path/"cache", on_error="skip", progress=False)
