@@ -216,7 +216,7 @@ def test_no_page_is_wider_than_the_screen(looked, width): assert looked[0][width
 
 
 MEANT = {"dicom": "radiograph", "predictions table": "formats", "evaluate": "predictions", "pneumothorax": "glossary",
-         "install": "install", "auroc": "auroc", "badinput": "core.html", "glossary": "glossary"}
+         "install": "install", "auroc": "auroc", "badinput": "core/errors.html", "glossary": "glossary"}
 
 
 @pytest.mark.parametrize("query, first", MEANT.items())

@@ -142,4 +142,4 @@ def test_two_machines(data, one, tmp_path):
     finished(*(train(data, tmp_path/"two", *HALVES, "--batch-size", 4, start=start(node)) for node in range(2)))
     alike(one, tmp_path/"two")
     refused = train(data, tmp_path/"none", *HALVES, "--devices", 40)
-    assert "40 devices, but a fold of" in refused.communicate()[1] and refused.returncode == 2
+    assert "40 devices, but a subset of" in refused.communicate()[1] and refused.returncode == 2
