@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, special, stats
 
 from ..core.errors import BadInput
 
@@ -41,7 +40,7 @@ def effective_size(
     level: float=.95, # Coverage of the interval that it is for
 ) -> float:
     "The number of independent images that carry as much information (Korn and Graubard 1998)."
-    from scipy import stats
+    from scipy import special
     n, patients = sizes.sum(), len(sizes)
     p = hits.sum()/n
     if patients == n: return float(n)
@@ -75,6 +74,7 @@ def proportion(
 
 def _clopper_pearson(value, sums, sizes, correlation, level):
     "Low and high, from hits and images of each patient."
+    from scipy import special
     size, tail = effective_size(sums, sizes, level), (1-level)/2
     size = min(size, sizes.sum()/(1+correlation*(sizes@sizes/sizes.sum()-1)))
     low = special.betaincinv(value*size, (1-value)*size+1, tail) if value > 0 else 0.
@@ -115,7 +115,8 @@ def square_and_add(
     correlation = np.eye(len(values)) if correlation is None else correlation
     ends = np.where(weights[:, None] > 0, limits, limits[:, ::-1])
     low, high = (weights[:, None]*(ends-values[:, None])).T
-    total = float(weights@values)
+    total, signs = float(weights@values), np.sign(weights)
+    correlation = correlation*np.outer(signs, signs)
     return total-np.sqrt(max(0., low@correlation@low)), total+np.sqrt(max(0., high@correlation@high))
 
 # %% ../../nbs/03_metrics/03_intervals.ipynb #be6c67b9
@@ -222,9 +223,9 @@ def auroc_ci(
     level: float=.95, # Coverage
 ) -> tuple[float, float]: # Low, high; NaN where undefined
     "Score interval of an AUROC, or of the mean of several, clustered by patient."
-    from scipy import optimize, stats
+    from scipy import optimize, special
     pooled = pooled_variance(*areas)
-    if np.isnan([pooled.value, pooled.variance]).any(): return np.nan, np.nan
+    if np.isnan(pooled.variance): return np.nan, np.nan
     scale = special.stdtrit(pooled.degrees, (1-level)/2)**2 * pooled.ratio
     def outside(auroc):
         assumed = sum(_assumed_variance(auroc, a.positives, a.negatives) for a in areas)
@@ -278,14 +279,11 @@ def difference_ends(
     "Intervals of a difference, from those of its two parts and the correlation of their influences if that is negative."
     a, b = first.influence, second.influence
     lengths = np.sqrt((a@a)*(b@b))
-    return partial(_square_and_add, first, second, min(0., a@b/lengths) if lengths > 0 else 0.)
-
-def _square_and_add(first, second, correlation, level):
-    "Low and high: distances from estimate to end are added as variances are."
-    (a_low, a_high), (b_low, b_high) = first.ends(level), second.ends(level)
-    a, b = first.value, second.value
-    def combine(d, e): return np.sqrt(max(0., d**2 + e**2 - 2*correlation*d*e))
-    return float(a-b-combine(a-a_low, b_high-b)), float(a-b+combine(a_high-a, b-b_low))
+    r = min(0., a@b/lengths) if lengths > 0 else 0.
+    def ends(level):
+        limits = [first.ends(level), second.ends(level)]
+        return square_and_add([1, -1], [first.value, second.value], limits, np.array([[1, r], [r, 1]]))
+    return ends
 
 def estimate_difference(
     first: Estimate, # Of some images
@@ -322,7 +320,7 @@ def unpaired_difference(
     "Interval and test of AUROCs on different images."
     return estimate_difference(mean_auroc(*first), mean_auroc(*second))
 
-# %% ../../nbs/03_metrics/03_intervals.ipynb #fee85c11
+# %% ../../nbs/03_metrics/03_intervals.ipynb #069414ef
 def patient_correlation(
     hits: np.ndarray, # 0/1, shape (images,)
     among: np.ndarray, # 0/1, the images that count, shape (images,)
@@ -354,6 +352,7 @@ def joint_level(
     level: float=.95, # Share of studies in which all intervals hold
 ) -> float: # NaN without estimates
     "The level of each interval at which all hold together."
+    from scipy import stats
     if not len(influences): return np.nan
     rng, lengths = np.random.default_rng(seed), np.linalg.norm(influences, axis=1)
     fixed = lengths < 1e-12 # No patient differs: as if independent of the others
