@@ -10,6 +10,7 @@ __all__ = ['UNFINISHED', 'N_NUMBERS', 'NOT_REAL', 'BEST_KNOWN', 'THUMB_WIDTH', '
 
 # %% ../../nbs/10_report/03_experiment.ipynb #122171d0
 import ast
+import asyncio
 import base64
 import builtins
 import os
@@ -208,6 +209,11 @@ class _Kernel(AsyncKernelManager):
             self._sockets = TemporaryDirectory(prefix="cx-")
             options |= dict(transport="ipc", ip=f"{self._sockets.name}/k")
         super().__init__(**options)
+
+    async def cleanup_resources(self, *args, **options):
+        "After a Ctrl-C nobody awaits the tasks that wait for the kernel: asyncio has nothing to report of them."
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        await super().cleanup_resources(*args, **options)
 
 # %% ../../nbs/10_report/03_experiment.ipynb #60442127
 _WIDGET = "application/vnd.jupyter.widget-view+json"
