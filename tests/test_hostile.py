@@ -70,11 +70,11 @@ def chexnet(*argv, cwd=None):
     return code, out.getvalue(), err.getvalue()
 
 
-def start(*argv, cwd=None, limit=None):
-    "The command in a process of its own; `limit` is called in it before it starts."
+def start(*argv, cwd=None, limit=None, first=""):
+    "The command in a process of its own; `limit` is called in it before it starts, `first` is code that runs before."
     env = os.environ | dict(PYTHONPATH=str(ROOT), PYTHONWARNINGS="ignore")
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    return subprocess.Popen([sys.executable, "-c", START, *map(str, argv)], cwd=cwd or ROOT, env=env, preexec_fn=limit,
+    return subprocess.Popen([sys.executable, "-c", first+START, *map(str, argv)], cwd=cwd or ROOT, env=env, preexec_fn=limit,
                             start_new_session=True, **pipes)
 
 
@@ -294,9 +294,9 @@ def _(g, here):
     refused(here, *command, says="last.ckpt and best.ckpt damaged; remove")
 
 
-def ended(g, here, number, code, argv, ready):
+def ended(g, here, number, code, argv, ready, first=""):
     "A process that gets a signal when `ready()` holds; its exit code and message."
-    process = start(*argv, cwd=here)
+    process = start(*argv, cwd=here, first=first)
     end = time.time() + 120
     while process.poll() is None and not ready() and time.time() < end: time.sleep(.05)
     time.sleep(.3)
@@ -326,6 +326,26 @@ for _name, _number, _code in (("SIGTERM", signal.SIGTERM, 143), ("SIGINT", signa
         data = folder_of(here)
         for i in range(2, 3000): os.link(data/"00000001_000.png", data/f"{i:08d}_000.png")
         ended(g, here, number, code, ("prepare", data, "--workers", 2), (data/".cache/224/journal.jsonl").exists)
+
+
+SLOW_END = """import asyncio
+from chexnet_nb.report.experiment import _Kernel
+end = _Kernel.cleanup_resources
+async def slow(self, *args, **options):
+    await asyncio.sleep(1.5)
+    await end(self, *args, **options)
+_Kernel.cleanup_resources = slow
+"""
+
+
+@case("interruptions", "SIGINT, and a kernel that takes longer to end than the watch for dead ones waits", slow=True)
+def _(g, here):
+    cell = lambda code, **about: dict(cell_type="code", metadata=about, source=code, outputs=[], execution_count=None)
+    cells = [cell("out = '' # Folder", tags=["parameters"]), cell("import time\nopen('begun', 'w')\ntime.sleep(99)")]
+    kernel = dict(kernelspec=dict(name="python3", display_name="Python 3", language="python"))
+    (here/"mine").mkdir()
+    (here/"mine/a.ipynb").write_text(json.dumps(dict(cells=cells, metadata=kernel, nbformat=4, nbformat_minor=4)))
+    ended(g, here, signal.SIGINT, 130, ("run", "a", "--folder", here/"mine", "--out", here/"out"), (here/"begun").exists, SLOW_END)
 
 
 # 4 What is prepared is what is there ---------------------------------------------------------------
@@ -568,6 +588,32 @@ def _(g, here):
     _, err = process.communicate(timeout=120)
     said(err, "cannot be written .File too large.; what was finished is kept")
     assert process.returncode == 2 and not list((here/"run/checkpoints").glob("*.ckpt"))
+
+
+LAST_STEP = """import resource
+from chexnet_nb.runs.run import Run
+finish = Run.finish
+def full(self, *args, **options):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+    finish(self, *args, **options)
+Run.finish = full
+"""
+
+
+@case("outputs", "the disk is full in the last step of a training, and in an import; the training is finished later", slow=True)
+def _(g, here):
+    train = TRAIN("--epochs", 1)(g, here)
+    process = start(*train, first=LAST_STEP)
+    _, err = process.communicate(timeout=120)
+    said(err, "out.* cannot be written .File too large.; what was finished is kept: free disk space")
+    assert process.returncode == 2 and not list((here/"out").rglob(".*.tmp*")), sorted((here/"out").rglob("*"))
+    code, _, err = chexnet(*train)
+    assert code == 0, err
+    process = start("import", here/"out/model.safetensors", "--out", here/"in", "--architecture", "densenet_28", "--size", 28,
+                    limit=no_room)
+    _, err = process.communicate(timeout=120)
+    said(err, "in cannot be written .File too large.; free disk space")
+    assert process.returncode == 2 and sorted(p.name for p in here.iterdir()) == ["out"]
 
 
 @case("outputs", "standard output that is full")
