@@ -21,6 +21,7 @@ import time
 import traceback
 import urllib.error
 import urllib.request
+import zipfile
 import zlib
 from collections import Counter
 from functools import cached_property
@@ -225,6 +226,54 @@ def _(g, here):
             code, _, err = chexnet("import", file, "--out", here/"x", *how, "--size", 64, cwd=here)
             assert code == 2 and "Traceback" not in err, err
     assert not list(here.rglob("ran")) and not Path("ran").exists() and not (here/"x").exists()
+
+
+def exhausting_files(here):
+    "Files of weights made to take memory, time or the process of whoever reads them: name -> what the refusal says."
+    import pickle
+
+    import torch
+    from torch.nn import Linear, ModuleList
+    pickled = {"deep": b"\x80\x02}" + b")" + b"\x85"*3_000_000 + b"K\x01s.", "memo": b"\x80\x02}r\x00\x00\x00\x10."}
+    for name, content in pickled.items():
+        with zipfile.ZipFile(here/f"{name}.pth", "w") as z: z.writestr("a/data.pkl", content)
+    with zipfile.ZipFile(here/"deflated.pth", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as z:
+        with z.open("a/data.pkl", "w", force_zip64=True) as part:
+            for _ in range(1500): part.write(bytes(1 << 20))
+    module = Linear(1, 1)
+    for _ in range(40): module = ModuleList([module, module])
+    torch.save(module, here/"twice.pth")
+    one = torch.zeros(6_000_000)
+    torch.save(dict({f"t{i}": one for i in range(200)}, x=Evil()), here/"shared.pth")
+    header = lambda n: json.dumps({f"t{i}": dict(dtype="U8", shape=[0], data_offsets=[0, 0]) for i in range(n)}).encode()
+    for name, head in (("many", header(100_000)), ("wide", b" "*99_000_000 + b"{}"), ("promised", b"{}")):
+        length = 1 << 62 if name == "promised" else len(head)
+        (here/f"{name}.safetensors").write_bytes(struct.pack("<Q", length) + head)
+    says = dict(deep="ended its process", memo="more than 1 GB", deflated="compressed", wide="99,000,002",
+                twice="modules in each other", shared="is not a densenet121", many="100,000 tensors", promised="header of")
+    return {next(here.glob(f"{name}.*")): word for name, word in says.items()}
+
+
+LIMITED = """import json, resource, sys, torch
+from chexnet_nb.report.cli import main
+import chexnet_nb.runs.external
+used = int(open("/proc/self/statm").read().split()[0])*resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (2 << 30), used + (2 << 30)))
+for file in sys.argv[1:]: print(json.dumps(main(["import", file, "--out", "out", "--pickled"])))
+sys.exit()
+"""
+
+
+@case("code that lies there", "weights made to exhaust memory or time, or to crash: refused within two gigabytes", slow=True)
+def _(g, here):
+    files = exhausting_files(here)
+    process = start(*files, cwd=here, first=LIMITED, limit=lambda: resource.setrlimit(resource.RLIMIT_CPU, (120, 120)))
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0 and "Traceback" not in err and out.split() == ["2"]*len(files), err
+    lines = err.splitlines()
+    assert len(lines) == len(files), err
+    for line, (file, word) in zip(lines, files.items()): assert file.name in line and word in line, line
+    assert not (here/"out").exists() and not (here/"ran").exists()
 
 
 @case("code that lies there", "malicious pickles as the last and the best checkpoint of a run that goes on")
