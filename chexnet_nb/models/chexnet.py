@@ -21,7 +21,7 @@ from ..core.errors import BadInput, summarise
 from ..core.files import atomic_path, read_json, write_json
 from ..data.labels import FINDINGS, finding_name
 from .base import Network, PooledNetwork, imagenet_state
-from .recipe import Recipe, find_architecture
+from .recipe import LIMITS, Recipe, find_architecture
 from .state_dict import load_state, normalise_keys, read_weights
 
 # %% ../../nbs/06_models/04_chexnet.ipynb #9cce3923
@@ -166,7 +166,7 @@ def read_config(
         raise BadInput(f"{folder/'model.json'} has no {' and no '.join(missing)}; {advice}")
     findings, architecture, size = (config[k] for k in ("findings", "architecture", "size"))
     named = isinstance(findings, list) and findings and all(isinstance(f, str) for f in findings)
-    if not (isinstance(architecture, str) and named and isinstance(size, int)):
+    if not (isinstance(architecture, str) and named and type(size) is int and LIMITS["size"][0] <= size <= LIMITS["size"][1]):
         raise BadInput(f"{folder/'model.json'} is damaged: expected the name of an architecture, a list of findings and a size "
                        f"in pixels; {advice}")
     _check_outputs(config, folder, advice)
