@@ -358,8 +358,8 @@ def change_json(rng, tree):
         if not spot: continue
         how = rng.random()
         if how < .2: del spot[key]
-        elif how < .3 and isinstance(spot, dict): spot[rng.choice(("x", "\x1b", "", "ü"*99))] = spot[key]
-        else: spot[key] = rng.choice(ODD)
+        elif how < .3 and isinstance(spot, dict): spot[rng.choice(("x", "\x1b", "", "ü"*99))] = copy.deepcopy(spot[key])
+        else: spot[key] = copy.deepcopy(rng.choice(ODD))
     text = json.dumps(rng.choice(ODD) if rng.random() < .03 else tree)
     if rng.random() < .1: text = text.replace(rng.choice(("1", '"x"', "true", "{}", ",")), rng.choice(("9"*5000, "["*99_999, "{\"a\":"*9999)))
     return change_bytes(rng, text.encode()).decode("utf-8", "surrogateescape") if rng.random() < .15 else text

@@ -22,8 +22,9 @@ from ..data.source import NIH, Source
 from ..data.splits import read_split, write_split
 from ..metrics.predictions import SYNTHETIC_IMAGES, read_predictions, write_predictions
 from ..models.base import Network
-from ..models.chexnet import load_model, read_config, save_model
+from ..models.chexnet import read_config, save_model
 from ..models.recipe import recipe_settings, rename_settings
+from .graph import open_model
 
 # %% ../../nbs/07_runs/01_run.ipynb #fd462bd7
 IDENTITY_KEYS = dict(recipe="recipe", split="split", shuffled_labels="shuffling", label_fingerprint="labels",
@@ -87,7 +88,7 @@ class Run:
 
     def model(self) -> Network: # In evaluation mode, on the CPU
         "The network; raises `BadInput` for a folder without a checkpoint."
-        return load_model(self.folder)
+        return open_model(self.folder)
 
     @property
     def findings(self) -> tuple[str, ...]:
