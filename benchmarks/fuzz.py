@@ -3,7 +3,7 @@
     python benchmarks/fuzz.py [--inputs 20000] [--kinds weights,images,records] [--seed 0] [--keep FOLDER]
 
 Every input is made from its seed, kind and number alone. A process forked from this one reads a batch of them under limits of
-memory and time; whatever ends otherwise is printed, and its file kept in FOLDER. Writes fuzz.md beside this file.
+memory and time; whatever ends otherwise is printed, and its file kept in FOLDER. Prints the table of fuzz.md.
 """
 import argparse
 import copy
@@ -24,6 +24,7 @@ import warnings
 import zipfile
 import zlib
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Callable, NamedTuple
 
@@ -84,12 +85,14 @@ def change_bytes(rng, data):
 
 # Weights -------------------------------------------------------------------------------------------
 
-CODES = [b"}", b"]", b")", b"N", b"(", b"R", b"b", b"s", b"u", b"0", b"2", b"1", b"t", b"a", b"e", b"\x85", b"\x86", b"\x8f", b"\x90",
-         b"\x81", b"\x92", b"\x93", b"\x94", b"\x97", b"\x98", b"Q", b".", b"\x80\x05", b"\x80\xff", b"cos\nsystem\n", b"ctorch\nSize\n",
-         b"ccollections\nOrderedDict\n", b"cbuiltins\nset\n", b"ctorch._utils\n_rebuild_tensor_v2\n", b"r\xff\xff\xff\x7f",
-         b"j\xff\xff\xff\x7f", b"J\xff\xff\xff\xff", b"X\xff\xff\xff\xff", b"B\xff\xff\xff\x7f", b"\x8e"+b"\xff"*8, b"\x8d"+b"\x7f"*8,
-         b"\x95"+b"\xff"*8, b"\x96"+b"\xff"*8, b"\x8c\x03abc", b"\x8a\xff"+b"\x7f"*255, b"\x8b\xff\xff\xff\x7f", b"\x82\x01",
-         b"G\x7f\xf8"+bytes(6), b"I"+b"9"*5000+b"\n", b"Lx\n", b"F1e999\n", b"S'\\xff'\n", b"V\\ud800\n", b"g-1\n", b"p99999999\n"]
+CODES = [
+    b"}", b"]", b")", b"N", b"(", b"R", b"b", b"s", b"u", b"0", b"2", b"1", b"t", b"a", b"e", b"\x85", b"\x86", b"\x8f", b"\x90",
+    b"\x81", b"\x92", b"\x93", b"\x94", b"\x97", b"\x98", b"Q", b".", b"\x80\x05", b"\x80\xff", b"cos\nsystem\n",
+    b"ctorch\nSize\n", b"ccollections\nOrderedDict\n", b"cbuiltins\nset\n", b"ctorch._utils\n_rebuild_tensor_v2\n",
+    b"r\xff\xff\xff\x7f", b"j\xff\xff\xff\x7f", b"J\xff\xff\xff\xff", b"X\xff\xff\xff\xff", b"B\xff\xff\xff\x7f",
+    b"\x8e"+b"\xff"*8, b"\x8d"+b"\x7f"*8, b"\x95"+b"\xff"*8, b"\x96"+b"\xff"*8, b"\x8c\x03abc", b"\x8a\xff"+b"\x7f"*255,
+    b"\x8b\xff\xff\xff\x7f", b"\x82\x01", b"G\x7f\xf8"+bytes(6), b"I"+b"9"*5000+b"\n", b"Lx\n", b"F1e999\n", b"S'\\xff'\n",
+    b"V\\ud800\n", b"g-1\n", b"p99999999\n"]
 
 
 def codes_of(data):
@@ -121,7 +124,8 @@ def tensors_of(rng, network):
     for _ in range(rng.randrange(3)): about[rng.choice(list(about))] = rng.choice(ODD)
     if rng.random() < .15: return dict(state_dict=network, **about)
     state = layer.state_dict()
-    return rng.choice((state, layer, dict(state_dict=state, **about), dict(model=layer, **about), dict(a=state, ema=state, **about)))
+    return rng.choice((state, layer, dict(state_dict=state, **about), dict(model=layer, **about),
+                       dict(a=state, ema=state, **about)))
 
 
 def make_weights(rng, goods={}):
@@ -197,8 +201,9 @@ class Reader:
     def __call__(self, file):
         if self.owner != os.getpid():
             command = [sys.executable, "-c", SERVER.format(str(Path(chexnet_nb.__file__).parents[1]))]
-            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                                            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (resource.RLIM_INFINITY,)*2))
+            pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            free = lambda: resource.setrlimit(resource.RLIMIT_CPU, (resource.RLIM_INFINITY,)*2)
+            self.process = subprocess.Popen(command, **pipes, preexec_fn=free)
             self.owner = os.getpid()
         print(file, file=self.process.stdin, flush=True)
         found = self.process.stdout.readline()
@@ -238,7 +243,8 @@ def good_pictures():
     colour = np.stack([eight, eight//2, 255-eight], -1)
     made = [encoded(p, "PNG") for p in (eight, sixteen, colour, eight > 99)]
     made += [encoded(eight, "JPEG"), encoded(colour, "JPEG", progressive=True), encoded(eight, "BMP"), encoded(colour, "WEBP")]
-    made += [encoded(p, "TIFF", compression=c) for p in (eight, sixteen, colour) for c in (None, "tiff_lzw", "tiff_adobe_deflate")]
+    packed = None, "tiff_lzw", "tiff_adobe_deflate"
+    made += [encoded(p, "TIFF", compression=c) for p in (eight, sixteen, colour) for c in packed]
     return made + [encoded(np.float32(chest()), "TIFF"), encoded(np.int32(999*chest()), "TIFF")]
 
 
@@ -274,7 +280,8 @@ def good_dicom():
                 (("Descriptor", [256, 0, 16]), ("Data", np.arange(0, 65_536, 256).astype("<u2").tobytes()))})]
 
 
-TEXTS = ("", "nan", "-inf", "1e300", "-1", "0", "abc", "1\\2\\3", "9"*400, "\\", "MONOCHROME1", "YBR_FULL_422", "RGB", "SIGMOID", "INVERSE")
+TEXTS = ("", "nan", "-inf", "1e300", "-1", "0", "abc", "1\\2\\3", "9"*400, "\\", "MONOCHROME1", "YBR_FULL_422", "RGB",
+         "SIGMOID", "INVERSE")
 TAGS = """Rows Columns BitsAllocated BitsStored HighBit PixelRepresentation SamplesPerPixel PlanarConfiguration NumberOfFrames
 PhotometricInterpretation WindowCenter WindowWidth VOILUTFunction RescaleSlope RescaleIntercept PixelPaddingValue
 PixelPaddingRangeLimit PresentationLUTShape LUTDescriptor LUTData SmallestImagePixelValue PixelData
@@ -288,8 +295,8 @@ def make_dicom(rng, goods=[]):
     if rng.random() < .1: dataset.file_meta = copy.deepcopy(rng.choice(goods).file_meta)
     for _ in range(rng.choice((0, 1, 1, 2, 4))):
         name = rng.choice(TAGS)
-        holder = dataset
-        if name.startswith("LUT"): holder = next(iter(dataset.get("VOILUTSequence") or dataset.get("ModalityLUTSequence") or [dataset]))
+        tables = dataset.get("VOILUTSequence") or dataset.get("ModalityLUTSequence") or [dataset]
+        holder = tables[0] if name.startswith("LUT") else dataset
         tag = pydicom.datadict.tag_for_keyword(name)
         if rng.random() < .2: holder.pop(tag, None)
         elif name == "PixelData": holder[tag] = pydicom.DataElement(tag, "OB", change_bytes(rng, holder.get(name) or b"\0"))
@@ -318,7 +325,7 @@ def change_png(rng, data):
         elif how == 2: chunks.insert(rng.randrange(len(chunks)), chunks.pop(at))
         elif how == 3: chunks[at] = chunks[at][0], change_bytes(rng, chunks[at][1] or b"\0")
         else:
-            kind = rng.choice((b"tRNS", b"PLTE", b"gAMA", b"iCCP", b"zTXt", b"eXIf", b"acTL", b"fcTL", b"fdAT", b"cHRM", b"iTXt", b"pHYs"))
+            kind = rng.choice("tRNS PLTE gAMA iCCP zTXt eXIf acTL fcTL fdAT cHRM iTXt pHYs".split()).encode()
             inner = rng.choice((b"", rng.randbytes(9), b"x\0\0"+zlib.compress(bytes(30_000_000), 1), struct.pack(">2I", 9, 0)))
             chunks.insert(at, (kind, inner))
         if not chunks: break
@@ -342,8 +349,9 @@ def read_image(file):
 
 # Records -------------------------------------------------------------------------------------------
 
-ODD = (None, True, -1, 0, 3, 10**30, -.5, 1e308, float("nan"), float("inf"), "", "x", "\x1b[2J\r\n", "../..", "/dev/zero", "a\0b", "\ud800",
-       "x"*100_000, "<script>", [], {}, [[]], [1, "a", None], {"a": {"b": 1}}, [0]*5000, {"": ""}, "2017-01-01", "nan", ["\0"])
+ODD = (None, True, -1, 0, 3, 10**30, -.5, 1e308, float("nan"), float("inf"), "", "x", "\x1b[2J\r\n", "../..", "/dev/zero", "a\0b",
+       "\ud800", "x"*100_000, "<script>", [], {}, [[]], [1, "a", None], {"a": {"b": 1}}, [0]*5000, {"": ""}, "2017-01-01",
+       "nan", ["\0"])
 
 
 def change_json(rng, tree):
@@ -361,7 +369,9 @@ def change_json(rng, tree):
         elif how < .3 and isinstance(spot, dict): spot[rng.choice(("x", "\x1b", "", "ü"*99))] = copy.deepcopy(spot[key])
         else: spot[key] = copy.deepcopy(rng.choice(ODD))
     text = json.dumps(rng.choice(ODD) if rng.random() < .03 else tree)
-    if rng.random() < .1: text = text.replace(rng.choice(("1", '"x"', "true", "{}", ",")), rng.choice(("9"*5000, "["*99_999, "{\"a\":"*9999)))
+    if rng.random() < .1:
+        long = rng.choice(("9"*5000, "["*99_999, "{\"a\":"*9999))
+        text = text.replace(rng.choice(("1", '"x"', "true", "{}", ",")), long, 3)
     return change_bytes(rng, text.encode()).decode("utf-8", "surrogateescape") if rng.random() < .15 else text
 
 
@@ -371,10 +381,11 @@ def change_yaml(rng, text):
     for _ in range(rng.choice((0, 1, 2))):
         values[rng.choice([*values, "size", "epochs", "settings", "data", "lr", "findings", "x"])] = rng.choice(ODD)
     text = yaml.safe_dump(values, allow_unicode=True)
+    doubled = "a: &a [x,x]\n" + "".join(f"b{i}: &b{i} [*{p},*{p}]\n" for i in range(25) for p in [f"b{i-1}" if i else "a"])
     if rng.random() < .3:
         text += rng.choice(("seed: !!python/object/apply:os.system [ls]\n", "? [a]\n: 1\n", "seed: &a [*a]\n", "<<: {seed: 1}\n",
-                            "seed: 1:30\n", "seed: 0o17\n", "seed: "+"9"*5000+"\n", "a: "+"["*3000+"\n", "- 1\n", "--- 1\n", "\t\n", "1: 2\n",
-                            "a: &a [x,x]\n"+"".join(f"b{i}: &b{i} [*{'a' if not i else f'b{i-1}'},*{'a' if not i else f'b{i-1}'}]\n" for i in range(25))))
+                            "seed: 1:30\n", "seed: 0o17\n", "seed: "+"9"*5000+"\n", "a: "+"["*3000+"\n", "- 1\n", "--- 1\n",
+                            "\t\n", "1: 2\n", doubled))
     return change_bytes(rng, text.encode()).decode("utf-8", "surrogateescape") if rng.random() < .3 else text
 
 
@@ -387,14 +398,17 @@ class Good:
         model = new_model(("Mass", "Edema"), "densenet_28", size=28, pretrained=False)
         save_model(model, run, epoch=0, task="chexnet14", trained_on="synthetic images", mean=[.5]*3, std=[.2]*3, exclusive=False)
         split = dict(about="random", folds={f: dict(images=9, patients=3) for f in ("train", "val", "test")})
-        recipe = {k: v for k, v in vars(new_recipe(task="chexnet14", architecture="densenet_28", size=28, pretrained=False)).items()}
+        recipe = asdict(new_recipe(task="chexnet14", architecture="densenet_28", size=28, pretrained=False))
         source = dict(title="Drawn", labels="drawn", citation="", terms="", notes=["Synthetic."], synthetic=True, details={})
-        about = dict(status="finished", task="chexnet14", recipe=recipe, split=split, labels="drawn", source=source, synthetic=True,
+        about = dict(status="finished", task="chexnet14", recipe=recipe, split=split, labels="drawn", source=source,
+                     synthetic=True,
                      data="data", cache="data/.cache/28", relative=dict(data="../data", cache="../data/.cache/28"), best_epoch=1,
-                     conditions=dict(devices=1, precision="32-true"), versions=dict(torch="1.0"), opened=dict(split="random"), nodes=1,
-                     data_fingerprint="a", label_fingerprint="b", image_fingerprint="c", imported=dict(what="x", licence="none"))
+                     conditions=dict(devices=1, precision="32-true"), versions=dict(torch="1.0"), opened=dict(split="random"),
+                     data_fingerprint="a", label_fingerprint="b", image_fingerprint="c", imported=dict(what="x", licence="none"),
+                     nodes=1)
         self.records = {"run/run.json": about, "run/model.json": json.loads((run/"model.json").read_text()),
-                        "run/thresholds.json": dict(Mass=.5, Edema=None), "run/cam_scale.json": dict(zero=dict(Mass=.1), top=2., images=9),
+                        "run/thresholds.json": dict(Mass=.5, Edema=None),
+                        "run/cam_scale.json": dict(zero=dict(Mass=.1), top=2., images=9),
                         "data/SOURCE.json": source, "report/headline.json": dict(
                             title="T", note="n", synthetic=True, columns=["finding", "AUROC"], rows=[["Mass", "0.8 (0.7, 0.9)"]])}
         for name, content in self.records.items():
@@ -458,8 +472,8 @@ def _share(run):
 def _use_source(data, labels):
     "Read a data folder's record and write it into a report."
     source = read_source(data)
-    for text in (source.title, source.citation, source.terms, *source.notes, labels_used(labels, source), labels_used(labels, NIH)):
-        escape_text(text).encode()
+    said = source.title, source.citation, source.terms, *source.notes
+    for text in (*said, labels_used(labels, source), labels_used(labels, NIH)): escape_text(text).encode()
 
 
 # The run -------------------------------------------------------------------------------------------
@@ -470,7 +484,8 @@ class Kind(NamedTuple):
     share: float # Of the inputs
 
 
-KINDS = dict(weights=Kind(make_weights, read_weights, .3), images=Kind(make_image, read_image, .4), records=Kind(make_record, read_record, .3))
+KINDS = dict(weights=Kind(make_weights, read_weights, .3), images=Kind(make_image, read_image, .4),
+             records=Kind(make_record, read_record, .3))
 
 
 def try_input(kind, seed, i, folder):
@@ -553,13 +568,17 @@ def tell(kind, seed, row, keep):
     (Path(keep)/f"{kind}-{row['i']}-{Path(name).name}").write_bytes(content)
 
 
-def report(table, seed):
+COLUMNS = "kind", "inputs", "read", "refused by a message", "otherwise", "longest, s", "most memory, MB"
+
+
+def report(table):
     "The table of kinds as Markdown."
-    lines = ["| kind | inputs | read | refused by a message | otherwise | longest, s | most memory, MB |", "|---|---:|---:|---:|---:|---:|---:|"]
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---" + "|---:"*6 + "|"]
     for kind, rows in table.groupby("kind", sort=False):
         n = Counter(rows["how"])
-        lines.append(f"| {kind} | {len(rows):,} | {n['read']:,} | {n['refused']:,} | {len(rows)-n['read']-n['refused']:,} | "
-                     f"{rows['seconds'].max():.1f} | {rows['megabytes'].max():,.0f} |")
+        counts = len(rows), n["read"], n["refused"], len(rows)-n["read"]-n["refused"]
+        most = f"{rows['seconds'].max():.1f}", f"{rows['megabytes'].max():,.0f}"
+        lines.append(f"| {' | '.join([kind, *(f'{c:,}' for c in counts), *most])} |")
     return "\n".join(lines)
 
 
@@ -571,7 +590,7 @@ def main():
     parser.add_argument("--keep", help="folder for files that ended otherwise")
     asked = parser.parse_args()
     table = fuzz(asked.inputs, asked.seed, asked.kinds.split(","), asked.keep)
-    print(report(table, asked.seed))
+    print(report(table))
 
 
 if __name__ == "__main__":

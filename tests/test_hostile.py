@@ -394,7 +394,8 @@ def _(g, here):
     kernel = dict(kernelspec=dict(name="python3", display_name="Python 3", language="python"))
     (here/"mine").mkdir()
     (here/"mine/a.ipynb").write_text(json.dumps(dict(cells=cells, metadata=kernel, nbformat=4, nbformat_minor=4)))
-    ended(g, here, signal.SIGINT, 130, ("run", "a", "--folder", here/"mine", "--out", here/"out"), (here/"begun").exists, SLOW_END)
+    ended(g, here, signal.SIGINT, 130, ("run", "a", "--folder", here/"mine", "--out", here/"out"), (here/"begun").exists,
+          SLOW_END)
 
 
 # 4 What is prepared is what is there ---------------------------------------------------------------

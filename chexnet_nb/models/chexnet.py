@@ -138,7 +138,8 @@ def build_network(
 ) -> Network: # With random weights
     "A network by name; raises `BadInput` for an unknown one."
     entry = find_architecture(architecture)
-    if not entry.module: raise BadInput(f"{architecture} is an imported ONNX file, which predicts only; choose another architecture")
+    if not entry.module:
+        raise BadInput(f"{architecture} is an imported ONNX file, which predicts only; choose another architecture")
     return import_module(f"chexnet_nb.models.{entry.module}").from_config(findings, architecture, size, **entry.config)
 
 # %% ../../nbs/06_models/04_chexnet.ipynb #8d23d351

@@ -34,15 +34,17 @@ def refuse_foreign(
 ) -> None:
     "Raise `BadInput` for a file of Keras, TensorFlow or TorchScript, with what to do; do nothing for any other."
     path = Path(path)
-    if (path/"saved_model.pb").is_file(): raise BadInput(f"{path} is TensorFlow's SavedModel; {_CONVERT.format(f'--saved-model {path}')}")
+    convert = lambda option: _CONVERT.format(f"--{option} {path}")
+    if (path/"saved_model.pb").is_file(): raise BadInput(f"{path} is TensorFlow's SavedModel; {convert('saved-model')}")
     if not path.is_file(): return
     with open(path, "rb") as stream:
         head = stream.read(1 << 12)
         stream.seek(max(0, path.stat().st_size - (1 << 16)))
         tail = stream.read() # The directory of an archive
-    if head[:8] == b"\x89HDF\r\n\x1a\n": raise BadInput(f"{path} is an HDF5 file, as Keras writes it; {_CONVERT.format(f'--keras {path}')}")
-    if head[:4] == b"PK\3\4" and b"model.weights.h5" in head+tail: raise BadInput(f"{path} is a Keras file; {_CONVERT.format(f'--keras {path}')}")
-    if head[4:8] == b"TFL3": raise BadInput(f"{path} is a TensorFlow Lite file; {_CONVERT.format(f'--tflite {path}')}")
+    if head[:8] == b"\x89HDF\r\n\x1a\n": raise BadInput(f"{path} is an HDF5 file, as Keras writes it; {convert('keras')}")
+    if head[:4] == b"PK\3\4" and b"model.weights.h5" in head+tail:
+        raise BadInput(f"{path} is a Keras file; {convert('keras')}")
+    if head[4:8] == b"TFL3": raise BadInput(f"{path} is a TensorFlow Lite file; {convert('tflite')}")
     if head[:4] == b"PK\3\4" and b"/constants.pkl" in head+tail:
         raise BadInput(f"{path} is TorchScript, which is a program; {_SCRIPT}")
     if path.suffix.lower() in (".pb", ".keras", ".h5", ".hdf5"):

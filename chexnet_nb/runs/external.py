@@ -155,15 +155,17 @@ def _from_onnx(file, architecture, findings, size, softmax) -> tuple[External, d
     if len(outputs.findings) != found.shape[1]:
         raise BadInput(f"{file} has {found.shape[1]} outputs, {len(outputs.findings)} findings are named; name each, in order")
     if graph.activation == "none" and softmax is None and 0 <= found.min() and found.max() <= 1:
-        raise BadInput(f"{file}: its outputs lie from 0 to 1, and its graph does not end in a Sigmoid or Softmax; say --softmax or "
-                       "--no-softmax if they are logits, or rename the output to `probabilities` if they are that")
+        raise BadInput(f"{file}: its outputs lie from 0 to 1, and its graph does not end in a Sigmoid or Softmax; say "
+                       "--softmax or --no-softmax if they are logits, or rename the output to `probabilities` if they are that")
     model.findings, notes = outputs.findings, [f"its outputs are {said}"]
-    settings = _apply_settings(model, Checkpoint({}, about), [], _check_activation(graph, outputs.findings, softmax, file), notes)
+    exclusive = _check_activation(graph, outputs.findings, softmax, file)
+    settings = _apply_settings(model, Checkpoint({}, about), [], exclusive, notes)
     if graph.dtype != "uint8" and "mean" not in settings:
         notes.append("images normalised by ImageNet's mean and standard deviation, assumed: the file does not say")
     if about.get("trained_on") == SYNTHETIC_IMAGES: settings["trained_on"] = SYNTHETIC_IMAGES
     _check_finite(model, file)
-    return External(model, outputs, settings, outputs.notes + notes), dict(file=Path(file).name, sha256=sha256_of(file), **_origin(None))
+    made = External(model, outputs, settings, outputs.notes + notes)
+    return made, dict(file=Path(file).name, sha256=sha256_of(file), **_origin(None))
 
 def _probe(model) -> torch.Tensor:
     "A network's logits for a black, a gray, a white and a random image."
@@ -182,7 +184,8 @@ def _check_activation(graph, findings, softmax, file) -> bool: # Whether exactly
     "Whether a graph's outputs exclude each other; raises `BadInput` for a word that contradicts it."
     if graph.activation == "none": return check_exclusive(findings, softmax)
     if softmax not in (None, graph.activation == "softmax"):
-        raise BadInput(f"{'--softmax' if softmax else '--no-softmax'}: {file} ends in a {graph.activation} already; leave it out")
+        option = "--softmax" if softmax else "--no-softmax"
+        raise BadInput(f"{option} with {file}, which ends in a {graph.activation} already; leave it out")
     return graph.activation == "softmax"
 
 def _save(made, what, folder, info):

@@ -146,7 +146,8 @@ def onnx_config(
     **info, # What else to record
 ) -> dict: # For model.json
     "What a run folder records of an ONNX file."
-    return dict(architecture=model.architecture, findings=list(model.findings), size=model.size, graph=asdict(model.graph), **info)
+    config = dict(architecture=model.architecture, findings=list(model.findings), size=model.size, graph=asdict(model.graph))
+    return config | info
 
 def open_model(
     folder: str|Path, # A run folder, or any folder with a checkpoint
@@ -155,7 +156,8 @@ def open_model(
     config = read_config(folder)
     if not config["architecture"].startswith("onnx:"): return load_model(folder)
     try: graph = Graph(**config["graph"])
-    except (KeyError, TypeError): raise BadInput(f"{Path(folder)/'model.json'} is damaged at graph; import the file again") from None
+    except (KeyError, TypeError):
+        raise BadInput(f"{Path(folder)/'model.json'} is damaged at graph; import the file again") from None
     model = OnnxNetwork(config["findings"], config["size"], Path(folder)/"model.onnx", graph)
     for name in ("exclusive", "mean", "std"):
         if name in config: setattr(model, name, config[name])

@@ -54,7 +54,8 @@ def export_onnx(
     require_package("onnxscript", "onnx")
     if file.exists(): raise BadInput(f"{file} exists; name another file")
     model = run.model().requires_grad_(False)
-    if isinstance(model, OnnxNetwork): raise BadInput(f"{run.folder} is of an ONNX file already: {run.folder/'model.onnx'}; copy that")
+    if isinstance(model, OnnxNetwork):
+        raise BadInput(f"{run.folder} is of an ONNX file already: {run.folder/'model.onnx'}; copy that")
     about = dict(architecture=model.architecture, findings=list(model.findings), size=model.size, trained_on=run.trained_on,
                  weights=sha256_of(run.folder/"model.safetensors"), notice="research only, not for diagnosis")
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, model.size, model.size), np.uint8))
