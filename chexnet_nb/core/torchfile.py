@@ -124,6 +124,7 @@ def _read_zip(file: Path) -> tuple[TensorUnpickler, object, dict[str, list]]: # 
         found = reader.load()
         return reader, found, {k: _place(stream, names[f"data/{k}"]) for k in reader.storages}
 
+# %% ../../nbs/00_core/07_torchfile.ipynb #bb7ac04a
 def _place(stream, entry) -> list[int]: # Position, bytes, CRC
     "Where an entry's bytes lie in an archive."
     stream.seek(entry.header_offset)
@@ -187,6 +188,7 @@ def _plain(value):
     if value and len(value) <= _LONG and all(simple(k) and simple(v) for k, v in value.items()):
         return {str(k): v for k, v in value.items()}
 
+# %% ../../nbs/00_core/07_torchfile.ipynb #12053701
 def _survey(found) -> tuple[dict[str, dict], dict]: # Path -> named tensors; path -> plain value
     "The sets of named tensors in a tree of dicts and modules, and the plain values beside them."
     sets, about, waiting, steps = {}, {}, [((), found)], 0

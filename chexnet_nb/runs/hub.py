@@ -34,6 +34,7 @@ def _require_trained(run) -> Run:
     raise BadInput(f"{run.folder} was not trained here but imported ({source}; licence: {licence}); share that file as its "
                    "licence allows, and push runs that `chexnet train` made")
 
+# %% ../../nbs/07_runs/04_hub.ipynb #ce7d8af2
 def model_card(
     run: Run, # A finished run
     report: str|Path|None=None, # Folder of a report that scored it, with auroc.csv
@@ -115,6 +116,7 @@ def _check_repo(repo: str) -> None:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         raise BadInput(f"{repo!r} is not a repository name; write OWNER/NAME, as in the page's address")
 
+# %% ../../nbs/07_runs/04_hub.ipynb #af8d050f
 def push(
     run: str|Path, # Folder of a finished run
     repo: str, # OWNER/NAME, created if it does not exist
