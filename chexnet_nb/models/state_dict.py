@@ -45,7 +45,7 @@ def refuse_foreign(
     if head[:4] == b"PK\3\4" and b"/constants.pkl" in head+tail:
         raise BadInput(f"{path} is TorchScript, which is a program; {_SCRIPT}")
     if path.suffix.lower() in (".pb", ".keras", ".h5", ".hdf5"):
-        raise BadInput(f"{path} is no file of PyTorch; {_TABLE}")
+        raise BadInput(f"{path} is not a PyTorch file; {_TABLE}")
 
 # %% ../../nbs/06_models/03_state_dict.ipynb #d5895398
 @dataclass
