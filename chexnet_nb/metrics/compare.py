@@ -233,7 +233,8 @@ def detectable_effects(
     power: float=.8, # Probability of an interval without 0
 ) -> pd.DataFrame: # One row per number of seeds, one column per number of patients
     "The smallest difference of two recipes that so many seeds and patients show; raises `BadInput` without spreads or seeds."
-    if np.isnan(effect.training): raise BadInput(f"this effect has no spreads ({effect.note}); give the effect of {MIN_SEEDS} seeds")
+    if np.isnan(effect.training):
+        raise BadInput(f"this effect has no spreads ({effect.note}); give the effect of {MIN_SEEDS} seeds")
     if min(seeds) < MIN_SEEDS: raise BadInput(f"{min(seeds)} seeds; an interval needs {MIN_SEEDS} or more")
     s, share = np.array(seeds)[:, None], tested/np.array(patients)
     by_seeds, shared = (effect.training**2 + effect.own_noise**2*share)/s, effect.shared_noise**2*share + 0*s
