@@ -1,4 +1,4 @@
-"A few hundred of the inputs of `benchmarks/fuzz.py`: each is read, or refused by a message, within its limits of memory and time."
+"A few hundred inputs of `benchmarks/fuzz.py`: each is read, or refused by a message, within limits of memory and time."
 import sys
 from pathlib import Path
 
