@@ -29,7 +29,7 @@ from .gallery import ALL, FILTERS, ORDERS, about, export_view, film, jpeg, open_
 NOTES = "notes.csv" # In the folder of exports
 SPLITS = {"all images": ALL, "test": "test", "validation": "val", "not in the run's split": "folder", "trained on": "train"}
 ASSETS = resource_path("assets")
-SCRIPT = (ASSETS/"maps.js").read_text(encoding="utf-8") + (ASSETS/"browser.js").read_text(encoding="utf-8")
+SCRIPT = "".join((ASSETS/file).read_text(encoding="utf-8") for file in ("maps.js", "film.js", "browser.js"))
 STYLE = (ASSETS/"browser.css").read_text(encoding="utf-8")
 
 # %% ../../nbs/09_cam/05_browser.ipynb #0b0fba7a

@@ -92,7 +92,7 @@ def draw_dashed(
         for x in (left, right): draw.line((x, y, x, min(y+dash, bottom)), "white", 3)
 
 # %% ../../nbs/09_cam/03_draw.ipynb #3ba11b9f
-N_REFERENCES = 64 # At most so many images fit a scale
+N_REFERENCES = 24 # At most so many images fit a scale: a picture is waited for
 
 def _validation_images(run) -> np.ndarray|None:
     "Validation images of a run, evenly spaced, uint8 (images, size, size); None if its cache or split is missing."
