@@ -20,7 +20,7 @@ from PIL import Image
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [pytest.mark.xdist_group("browser"), # One server and one browser at a time
               pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found; `apt-get install chromium` to run these tests")]
-SIDE = 800 # Pixels of the images
+SIDE = 1200 # Pixels of the images, more than are shown at first
 ROOT = Path(__file__).parents[1]
 OWN = ("http://127.0.0.1", "file:", "data:", "blob:")
 NOTEBOOK = "nbs/tutorials/cam_browser.ipynb"
@@ -43,7 +43,7 @@ def project(tmp_path_factory):
     data = write_phantom(root/"phantom", patients=40, size=256, progress=False, images_each=4, workers=1)
     labels = read_labels(data)
     split, cache = random_split(labels, fractions=(.4, .2, .4)), prepare(data, 112, root/"cache", workers=1, progress=False)
-    for file in (data/"images").iterdir(): Image.open(file).resize((SIDE, SIDE)).save(file) # More pixels than are shown
+    for file in (data/"images").iterdir(): Image.open(file).resize((SIDE, SIDE)).save(file)
     recipe = new_recipe(architecture="densenet_demo", size=112, pretrained=False, epochs=1)
     train(PreparedData(data, cache, labels, split, read_source(data)), root/"reports/chexnet14/run", recipe, progress=False)
     (root/NOTEBOOK).parent.mkdir(parents=True)
@@ -192,7 +192,11 @@ def use(page):
 
 
 def use_kernel(page):
-    "What only a kernel can do: a note, a search for nothing, a picture."
+    "What only a kernel can do: every pixel of an enlarged film, a note, a search for nothing, a picture."
+    page.locator(".cam-bar").click(position=dict(x=2, y=2))
+    page.keyboard.press("+")
+    page.wait_for_function(f"() => document.querySelector('.cam-picture').naturalWidth === {SIDE}", timeout=30_000)
+    page.keyboard.press("0")
     note = page.locator(".cam-browser textarea")
     note.fill(f"seen {time.time()}")
     note.blur()

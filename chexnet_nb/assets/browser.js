@@ -13,9 +13,10 @@ class Viewer {
     if (this.about.findings) this.build(); else this.root.append(this.message);
     const shown = {message: "tell", progress: "countFilms", count: "countFilms", film: "showFilm", earlier: "showEarlier",
                    finding: "refresh", look: "refresh"};
-    this.shown = Object.entries(this.about.findings ? shown : {message: "tell"}).map(([name, f]) => [name, () => this[f]()]);
-    this.shown.forEach(([name, work]) => model.on(`change:${name}`, work));
-    model.on("msg:custom", (content, buffers) => this.receive(content, buffers));
+    const works = Object.entries(this.about.findings ? shown : {message: "tell"});
+    this.events = [["msg:custom", (content, buffers) => this.receive(content, buffers)],
+                   ...works.map(([name, work]) => [`change:${name}`, () => this[work]()])];
+    this.events.forEach(([name, work]) => model.on(name, work));
     this.tell();
   }
 
@@ -382,7 +383,7 @@ class Viewer {
   close() {
     this.watch?.disconnect();
     removeEventListener("resize", this.onResize);
-    this.shown.forEach(([name, work]) => this.model.off(`change:${name}`, work));
+    this.events.forEach(([name, work]) => this.model.off(name, work));
   }
 }
 

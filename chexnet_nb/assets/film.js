@@ -118,6 +118,7 @@ class Pane {
   place(zoom, x, y) {
     if (!this.data?.size) return;
     const [width, height] = this.data.size, fit = Math.min(this.frame.clientWidth/width, this.frame.clientHeight/height);
+    this.film.style.setProperty("--zoom", zoom); // Lines keep their width
     Object.assign(this.film.style, {width: `${width*fit}px`, height: `${height*fit}px`,
       transform: `translate(-50%, -50%) translate(${x}px, ${y}px) scale(${zoom})`});
   }

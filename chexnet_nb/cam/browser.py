@@ -23,6 +23,7 @@ from ..core.csv import read_table, write_table
 from ..core.errors import BadInput
 from ..core.files import atomic_path, resource_path
 from ..data.labels import finding_name
+from .draw import OPACITY
 from .gallery import ALL, FILTERS, ORDERS, about, export_view, film, jpeg, open_folder, open_run, select
 
 # %% ../../nbs/09_cam/05_browser.ipynb #2ecfff39
@@ -57,7 +58,7 @@ class CamBrowser(anywidget.AnyWidget):
     film = traitlets.Dict().tag(sync=True) # As `gallery.film` gives it, and its note; empty for none
     side_by_side = traitlets.Bool(False).tag(sync=True) # Show the same patient's earlier film, too
     earlier = traitlets.Dict().tag(sync=True) # That film; empty for none
-    look = traitlets.Dict(dict(map=True, contour=False, boxes=True, opacity=.6, share=.5)).tag(sync=True) # As for `draw_view`
+    look = traitlets.Dict(dict(map=True, contour=False, boxes=True, opacity=OPACITY, share=.5)).tag(sync=True) # For `draw_view`
     message = traitlets.Dict().tag(sync=True) # `text`; `error` for one; `file` and `data` to download
     progress = traitlets.Unicode().tag(sync=True) # Of the probabilities
     asked: ClassVar = ("find", "go", "write_note", "save", "enlarge") # What the page may call

@@ -32,7 +32,7 @@ from ..models.base import Network, best_device
 from ..runs.inference import list_images, read_batches
 from ..runs.run import Run
 from .boxes import find_boxes, scale_boxes
-from .draw import NOTICE, N_REFERENCES, add_caption, draw_dashed, maps_note, overlay, run_scale, shades, windowed
+from .draw import NOTICE, N_REFERENCES, OPACITY, add_caption, draw_dashed, maps_note, overlay, run_scale, shades, windowed
 from .maps import evidence, image_maps, upscale
 
 # %% ../../nbs/09_cam/04_gallery.ipynb #2207e05b
@@ -346,7 +346,7 @@ def draw_view(
     map: bool=True, # Colour the map
     contour: bool=False, # Outline what lies above `share`
     boxes: bool=True, # Draw found and true boxes
-    opacity: float=.6, # Of the strongest colour
+    opacity: float=OPACITY, # Of the strongest colour
     share: float=.5, # Of the map's peak, where boxes and contour begin
     window: tuple[int, int]=(0, 255), # Grey values that become black and white; (255, 0) inverts
 ) -> Image.Image: # Longest side `PICTURE_PX`
