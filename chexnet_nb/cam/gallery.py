@@ -425,6 +425,7 @@ def film(
         number = gallery.info.at[other, "Follow-up #"]
         patient.append(dict(name=other, number="" if pd.isna(number) else f"#{_whole(number)}", thumb=gallery.thumb(other),
                             **_numbers(gallery, other)))
+    heat, grid = view.heat.astype("<f4").tobytes(), list(view.heat.shape[1:])
     return dict(name=name, facts=_facts(gallery, name), notes=gallery.notes.get(name, ""), reason=view.reason,
-                image=view.picture, size=list(view.size), more=view.more, heat=view.heat.astype("<f4").tobytes(), grid=list(view.heat.shape[1:]),
-                truth=truth, patient=patient, **_numbers(gallery, name))
+                image=view.picture, size=list(view.size), more=view.more, heat=heat, grid=grid, truth=truth,
+                patient=patient, **_numbers(gallery, name))
