@@ -30,7 +30,7 @@ from ..core.parallel import N_CPUS, prefetch
 from .cache import Cache, build_cache, default_cache, prepare, stat_files
 from .images import MAX_BYTES, SUFFIXES, file_bytes, find_images, image_files, match_names
 from .labels import LABEL_FILES, bundled_table, read_labels
-from .splits import COMMUNITY, read_list
+from .splits import known_split, read_list
 
 # %% ../../nbs/01_data/07_nih.ipynb #84d081d4
 RELEASE = json.loads((Path(find_spec("chexnet_nb").submodule_search_locations[0])/"release.json").read_text(encoding="utf-8"))
@@ -126,24 +126,12 @@ def _check_table(name, path):
         raise BadInput(f"{name} contains {len(names):,} images with fingerprint {found}; the release's has "
                        f"{expected['images']:,}, {expected['fingerprint']}")
 
-def _check_community(subset, path):
-    "Raise `BadInput` for a list that is not the community split's; a good one is rewritten with one name per line."
-    names = read_list(path)
-    if (found := fingerprint(names)) != COMMUNITY[subset]:
-        raise BadInput(f"community_{subset}.txt contains {len(names):,} images with fingerprint {found}; "
-                       f"the community split's has {COMMUNITY[subset]}")
+def _check_list(split, subset, path):
+    "Raise `BadInput` for a list that is not the known split's; a good one is rewritten with one name per line."
+    names, expected = read_list(path), known_split(split)["fingerprints"][subset]
+    if (found := fingerprint(names)) != expected:
+        raise BadInput(f"the {split} split's {subset} list: {len(names):,} images with fingerprint {found}; expected: {expected}")
     path.write_text("\n".join(names)+"\n")
-
-# %% ../../nbs/01_data/07_nih.ipynb #42b59762
-def _check_official(name, other, path):
-    "Raise `BadInput` for an official list of another length, with unknown images, or that shares patients with the other."
-    names, table = read_list(path), read_labels().set_index("Image Index")["Patient ID"]
-    expected = RELEASE["official"][name]["images"]
-    if len(names) != expected: raise BadInput(f"{name} contains {len(names):,} images; the release's has {expected:,}")
-    if unknown := [n for n in names if n not in table.index]:
-        raise BadInput(f"{name} contains images that are not in the release: {summarise(unknown)}")
-    if other.exists() and (shared := set(table[names]) & set(table[read_list(other)])):
-        raise BadInput(f"{name} and {other.name} share {len(shared):,} patients; they are not the release's lists")
 
 # %% ../../nbs/01_data/07_nih.ipynb #9718ce36
 def _in_mirror(mirror, name):
@@ -154,12 +142,12 @@ def _fetch_small_file(path, mirror, check, **kwargs):
     "Fetch one small file from the first source that has it; (state, note)."
     name, notes = path.name, []
     sources = [_in_mirror(mirror, name)] if mirror else []
-    if name in RELEASE["community"]: sources.append(RELEASE["community"][name]["url"])
+    if url := RELEASE["community"].get(name, {}).get("url"): sources.append(url)
     for source in sources:
         try: fetch(source, path, check=check, advice=ADVICE, **kwargs | dict(tries=2))
         except BadInput as e: notes.append(str(e))
         else: return "fetched", str(source)
-    if name not in RELEASE["tables"]: return "not fetched", "; ".join([*notes, f"available from {RELEASE['home']}"][-2:])
+    if name not in RELEASE["tables"]: return "not fetched", "; ".join([*notes, "not needed, the split is known"][-2:])
     with gzip.open(bundled_table(name), "rb") as packed, atomic_path(path) as part: part.write_bytes(packed.read())
     check(path)
     return "fetched", "; ".join(["torchxrayvision's copy", *notes])
@@ -167,10 +155,9 @@ def _fetch_small_file(path, mirror, check, **kwargs):
 # %% ../../nbs/01_data/07_nih.ipynb #8d04d228
 def _fetch_small_files(dest, mirror, **kwargs):
     "Fetch the small files that are not there yet; a row (file, bytes, state, note) for each."
-    first, second = RELEASE["official"]
     checks = {name: partial(_check_table, name) for name in RELEASE["tables"]}
-    checks |= {first: partial(_check_official, first, dest/second), second: partial(_check_official, second, dest/first)}
-    checks |= {name: partial(_check_community, info["fold"]) for name, info in RELEASE["community"].items()}
+    for split in ("official", "community"):
+        checks |= {name: partial(_check_list, split, info["subset"]) for name, info in RELEASE[split].items()}
     rows = []
     for name, check in checks.items():
         state, note = "there", ""
