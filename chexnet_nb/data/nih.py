@@ -27,7 +27,7 @@ from ..core.errors import BadInput, check_int, printable, summarise
 from ..core.files import (
     atomic_path, check_disk_space, check_writable, fingerprint, folder_lock, read_json, wrap_os_errors)
 from ..core.parallel import N_CPUS, prefetch
-from .cache import Cache, build_cache, default_cache, prepare, stat_files
+from .cache import Cache, build_cache, default_cache, prepare, read_archives, stat_files
 from .images import MAX_BYTES, SUFFIXES, file_bytes, find_images, image_files, match_names
 from .labels import LABEL_FILES, bundled_table, read_labels
 from .splits import known_split, read_list
@@ -236,6 +236,15 @@ def _batches(archive, names):
             batch, held = [], 0
     if batch: yield batch
 
+# %% ../../nbs/01_data/07_nih.ipynb #81d5fb6d
+def _refuse_other_size(data, size):
+    "Raise `BadInput` for a folder of which only caches of other sizes are left."
+    left = sorted(int(p.parent.name) for p in (data/".cache").glob("*/archives.json") if p.parent.name.isdecimal())
+    if left and not find_images(data, required=False):
+        sizes = " and ".join(map(str, left))
+        raise BadInput(f"{data} holds no image to make {size} px from, only what was prepared at {sizes} px; choose "
+                       f"--size {left[-1]}, or put the archives back")
+
 # %% ../../nbs/01_data/07_nih.ipynb #6e59df42
 def prepare_release(
     data: str|Path, # Folder with archives, loose radiographs in any layout, or both; it may be read-only
@@ -246,11 +255,14 @@ def prepare_release(
     workers: int|None=None, # Processes; None for one per core
     progress: bool=True, # Show progress bars
 ) -> Cache: # The cache, complete
-    "As `data.cache.prepare`, and directly from archives if there are any: no loose file is written."
+    "As `data.cache.prepare`, and directly from archives; those that were prepared completely may be gone."
     options = dict(on_error=on_error, workers=workers, progress=progress)
-    if not Path(data).is_dir() or not (archives := find_archives(data)): return prepare(data, size, cache, **options)
-    check_writable(cache or default_cache(data, size))
-    data, cores = Path(data), N_CPUS if workers is None else check_int("workers", workers, 1, 1024)
+    data, cache = Path(data), Path(cache or default_cache(data, size))
+    if not data.is_dir() or not ((archives := find_archives(data)) or read_archives(cache)):
+        _refuse_other_size(data, size)
+        return prepare(data, size, cache, **options)
+    check_writable(cache)
+    cores = N_CPUS if workers is None else check_int("workers", workers, 1, 1024)
     packed, refused = _list_archives(archives, cores, progress)
     loose = find_images(data, required=False)
     mtimes = {a: a.stat().st_mtime_ns for a in archives if a.is_file()}
@@ -265,8 +277,8 @@ def prepare_release(
         yield from (files[i:i+16] for i in range(0, len(files), 16))
         yield from prefetch((_batches(a, m) for a, m in members.items() if m), threads=max(1, cores//4))
 
-    cache = cache or default_cache(data, size)
-    return build_cache(cache, int(size), sources, batches, refused=[*refused, *unreadable], **options)
+    complete = {a.name for a in archives} - {name for name, _, _ in refused}
+    return build_cache(cache, int(size), sources, batches, refused=[*refused, *unreadable], archives=complete, **options)
 
 # %% ../../nbs/01_data/07_nih.ipynb #0cf4050f
 def _checksum(file):
@@ -277,10 +289,12 @@ def _checksum(file):
 def _source_changes(data, cache):
     "(image, state, detail) of every image whose source has changed since it was prepared."
     mtimes, since, suspects, packed = cache.mtimes, (cache.path/"index.csv").stat().st_mtime_ns, [], {}
+    complete = read_archives(cache.path)
     for name, file, length, crc in zip(*(cache.index[c] for c in ("Image Index", "file", "bytes", "file_crc32"))):
         try: info = (data/file).stat()
         except NotADirectoryError: packed.setdefault(file.split("/")[0], {})[file.split("/", 1)[1]] = name, crc
-        except OSError: yield name, "gone", f"{file} no longer exists"
+        except OSError:
+            if file.split("/")[0] not in complete: yield name, "gone", f"{file} no longer exists"
         else:
             if info.st_size != length:
                 yield name, "changed", f"{file} has {info.st_size:,} bytes, {length:,} when it was prepared"
