@@ -334,8 +334,8 @@ def _outlived(cache, index, mtimes, archives):
         if _archive_hash(index, archive) != known:
             raise BadInput(f"{archive} is gone, and the cache {cache} no longer holds all that was made of it; put the archive "
                            f"back and run the same command again, or {_repair_advice(cache)}")
-        rows = _from_archive(index, archive)
-        kept |= {n: (file, length, mtimes.get(n)) for n, file, length in zip(*(rows[c] for c in ("Image Index", "file", "bytes")))}
+        rows = _from_archive(index, archive)[["Image Index", "file", "bytes"]].itertuples(index=False, name=None)
+        kept |= {name: (file, length, mtimes.get(name)) for name, file, length in rows}
     return kept
 
 def _record_archives(cache, archives, on_error):

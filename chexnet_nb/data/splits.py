@@ -188,7 +188,7 @@ def find_lists(
     folder: str|Path, # Folder to look in
     split: str="community", # Or "official"
 ) -> dict[str, Path]|None: # Subset -> list file; None if there are none
-    "The list files of a known split in a folder, under the names that repositories give them; raises `BadInput` for some of them."
+    "The list files of a known split in a folder, under the names that repositories give them; raises `BadInput` for one alone."
     for pattern in _LIST_NAMES[split]:
         files = {subset: Path(folder)/pattern.format(subset) for subset in known_split(split)["order"]}
         if all(f.is_file() for f in files.values()): return files
@@ -209,9 +209,9 @@ def _place_patients(table, split):
     "Subset -> names, by NIH's numbers of patients."
     subsets = known_subsets(table["Image Index"], split)
     if (other := subsets.isna()).any():
-        raise BadInput(f"{other.sum():,} of {len(table):,} images have no name of NIH's ({summarise(subsets.index[other], 2)}), so "
-                       f"the {split} split has no place for them; pass lists of your own with --lists, or choose another split, "
-                       "such as random")
+        named = summarise(subsets.index[other], 2)
+        raise BadInput(f"{other.sum():,} of {len(table):,} images have no name of NIH's ({named}), so the {split} split has no "
+                       "place for them; pass lists of your own with --lists, or choose another split, such as random")
     return {s: subsets.index[subsets == s].tolist() for s in known_split(split)["order"]}
 
 def _difference(names, split, table):
