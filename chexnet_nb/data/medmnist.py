@@ -165,8 +165,9 @@ def name_by_labels(
     for order, names in _orders(lists, truth):
         agree = _agree(names, labels, truth)
         if agree == total: return Naming(names, True, f"Names are NIH's: all {total:,} rows have the labels of {order}.")
-        counts.append(f"{agree:,} rows have the labels of {order}")
-    return Naming(_number(labels), False, f"Images are named by subset and number: of {total:,}, {'; '.join(counts)}.")
+        if agree: counts.append(f"{agree:,} of {total:,} rows have the labels of {order}")
+    why = "; ".join(counts) or "no known order has as many"
+    return Naming(_number(labels), False, f"Images are named by subset and number, as no names are published with them: {why}.")
 
 def name_by_table(
     labels: dict[str, np.ndarray], # As above
