@@ -218,6 +218,7 @@ def _difference(names, split, table):
     "In what lists differ from a known split, in words."
     listed = pd.Series({n: s for s, part in names.items() for n in part}, dtype=object)
     theirs, rest = known_subsets(listed.index, split), table["Image Index"][~table["Image Index"].isin(listed.index)]
+    if theirs.isna().all(): return "no image of NIH's"
     counts = {"in another subset there": listed.index[theirs.notna() & (theirs != listed)],
               "not among its images": listed.index[theirs.isna()],
               "of its images not listed": rest[known_subsets(rest, split).notna().to_numpy()]}
