@@ -26,7 +26,7 @@ CAPTION = """text => {
 
 def story(page):
     "Yield (caption, milliseconds) after each change of the page."
-    box = page.locator(".cam-found rect").first.bounding_box()
+    box = page.locator("rect.cam-true").first.bounding_box()
     x, y = box["x"]+box["width"]/2, box["y"]+box["height"]/2
     page.keyboard.press("o")
     page.keyboard.press("b")
@@ -34,10 +34,10 @@ def story(page):
     page.keyboard.press("o")
     yield "o: the network's map", 1400
     page.keyboard.press("b")
-    yield "b: its box, and the true one dashed", 2400
+    yield "b: the map's box, and the true one dashed", 2400
     page.mouse.move(x, y)
-    for _ in range(6):
-        page.mouse.wheel(0, -75)
+    for _ in range(5):
+        page.mouse.wheel(0, -70)
         yield "wheel: zoom", 90
     page.keyboard.press("o")
     page.keyboard.press("c")
@@ -67,7 +67,7 @@ def frames(file):
         browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport=dict(width=WIDTH, height=HEIGHT), color_scheme="dark")
         page.goto(file.as_uri())
-        page.wait_for_selector(".cam-found rect")
+        page.wait_for_selector(".cam-found rect", state="attached")
         for caption, milliseconds in story(page):
             page.evaluate(CAPTION, caption)
             page.wait_for_timeout(250) # A film is decoded
@@ -75,7 +75,7 @@ def frames(file):
         browser.close()
 
 
-def main(run=ROOT/"reports/chexnet14/run", finding="Mass"):
+def main(run=ROOT/"reports/chexnet14/run", finding="Pneumothorax"):
     "Write the animation and, of its last frame, the still."
     with tempfile.TemporaryDirectory() as folder:
         viewer = CamBrowser(run, finding=finding, exports=folder)

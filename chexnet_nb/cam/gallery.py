@@ -32,7 +32,8 @@ from ..models.base import Network, best_device
 from ..runs.inference import list_images, read_batches
 from ..runs.run import Run
 from .boxes import find_boxes, scale_boxes
-from .draw import NOTICE, N_REFERENCES, OPACITY, add_caption, draw_dashed, maps_note, overlay, run_scale, shades, windowed
+from .draw import (
+    NOTICE, N_REFERENCES, OPACITY, add_caption, draw_dashed, maps_note, overlay, run_scale, shades, windowed)
 from .maps import evidence, image_maps, upscale
 
 # %% ../../nbs/09_cam/04_gallery.ipynb #2207e05b
