@@ -13,7 +13,7 @@ from urllib.parse import quote
 sys.path.insert(0, str(Path(__file__).parent))
 import api
 from cells import notebook, split_directives
-from chexnet_nb.report.experiment import report_order
+from chexnet_nb.report.experiment import NOT_REAL, report_order
 
 ROOT = Path(__file__).parents[1]
 REPO = "https://github.com/chexnet-nb/chexnet_nb"
@@ -149,7 +149,10 @@ def top(page):
     elif page.file.suffix == ".ipynb":
         links += [("Open in Colab", f"https://colab.research.google.com/github/{repo}/blob/main/{path}"),
                   ("Open in Binder", f"https://mybinder.org/v2/gh/{repo}/main?labpath={quote(str(path), safe='')}")]
-    return '<p class="page-links">' + " ".join(f'<a href="{url}">{name}</a>' for name, url in links) + "</p>"
+    headline = page.file.parent/"headline.json"
+    drawn = page.section == "Reports" and json.loads(headline.read_text(encoding="utf-8"))["synthetic"]
+    box = f'\n<p class="synthetic"><strong>Synthetic data.</strong> {NOT_REAL}</p>' if drawn else ""
+    return '<p class="page-links">' + " ".join(f'<a href="{url}">{name}</a>' for name, url in links) + "</p>" + box
 
 
 def with_top(text, page):
