@@ -81,7 +81,7 @@ def main(run=ROOT/"reports/chexnet14/run", finding="Pneumothorax"):
         viewer = CamBrowser(run, finding=finding, exports=folder)
         viewer.split, viewer.show = "test", "labelled"
         pictures, times = zip(*frames(write_page(viewer, films=1)))
-    pictures[-1].quantize(128, dither=Image.Dither.NONE).save(STILL, optimize=True)
+    pictures[-1].quantize(256).save(STILL, optimize=True)
     for quality in (80, 70, 60, 50, 40):
         pictures[0].save(OUT, save_all=True, append_images=pictures[1:], duration=times, loop=0, quality=quality, method=4)
         if OUT.stat().st_size < MAX_BYTES: break
