@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import special, stats
+from scipy import special
 
 from ..core.errors import BadInput
 from .intervals import MIN_PATIENTS, cluster_ids, count_classes, proportion_ci, too_few_patients
@@ -90,7 +90,7 @@ def _last_coefficient(design, y, offset, unit, fewest):
     residual, patients = y-special.expit(offset + design@beta), unit.max()+1
     summed = np.column_stack([np.bincount(unit, residual*x, minlength=patients) for x in design.T])
     error = np.sqrt(patients/(patients-1) * np.sum((summed@inverse[-1])**2))
-    margin = stats.t.isf(.025, fewest-1)*error
+    margin = -special.stdtrit(fewest-1, .025)*error
     return CalibrationEstimate(float(beta[-1]), float(beta[-1]-margin), float(beta[-1]+margin))
 
 # %% ../../nbs/03_metrics/06_calibration.ipynb #c813cd18

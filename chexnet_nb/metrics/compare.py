@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, stats
+from scipy import special
 
 from ..core.errors import BadInput, summarise
 from .bootstrap import auroc, point_estimate
@@ -131,8 +131,8 @@ def _spread(estimates, kept):
     influences = [np.mean([aurocs[i].influence for i in kept], axis=0) for aurocs in estimates.values()]
     n, mean, sd_training = len(values), values.mean(), values.std(ddof=1)
     sd_patients = np.mean([np.sqrt(d@d) for d in influences])
-    margin = np.hypot(stats.t.isf(.025, n-1)*sd_training*np.sqrt(1+1/n),
-                      stats.t.isf(.025, len(influences[0])-1)*sd_patients)
+    margin = np.hypot(special.stdtrit(n-1, .025)*sd_training*np.sqrt(1+1/n),
+                      special.stdtrit(len(influences[0])-1, .025)*sd_patients)
     return mean, sd_training, sd_patients, max(0., mean-margin), min(1., mean+margin)
 
 # %% ../../nbs/03_metrics/07_compare.ipynb #62c1f706
@@ -196,7 +196,8 @@ def _effect(differences, influences, degrees, findings):
     value, seeds, mean = float(differences.mean()), len(differences), influences.mean(0)
     test_noise, by_seeds, by_patients = influences.var(0, ddof=1).sum(), differences.var(ddof=1), mean@mean
     errors = np.sqrt([by_seeds/seeds, max(0., by_patients-test_noise/seeds)])
-    def margin(p): return np.hypot(*(stats.t.isf(p/2, [seeds-1, degrees])*errors))
+    def margin(p): return np.hypot(*(special.stdtrit([seeds-1, degrees], p/2)*errors))
+    from scipy import optimize
     p = optimize.brentq(lambda p: margin(p)-abs(value), 1e-12, 1) if 0 < abs(value) < margin(1e-12) else float(value == 0)
     reach, training = margin(.05), np.sqrt(max(0., by_seeds-test_noise))
     return Effect(value, value-reach, value+reach, p, training, np.sqrt(by_patients), findings)

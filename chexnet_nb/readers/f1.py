@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from ..core.errors import BadInput, summarise
 from ..data.labels import patients_of
@@ -282,8 +282,8 @@ def _readers_spread(gaps, samples, degrees):
 
 def _other_readers(value, these, variance, degrees):
     "Low, high and p for radiologists like these; never tighter than `these`, the same for these radiologists."
-    reach = stats.t.isf(.025, degrees)*np.sqrt(variance)
-    p = 2*stats.t.sf(abs(value)/np.sqrt(variance), degrees) if variance > 0 else np.nan
+    reach = -special.stdtrit(degrees, .025)*np.sqrt(variance)
+    p = 2*special.stdtr(degrees, -abs(value)/np.sqrt(variance)) if variance > 0 else np.nan
     return np.minimum(value-reach, these[0]), np.maximum(value+reach, these[1]), np.maximum(p, these[2])
 
 # %% ../../nbs/04_readers/02_f1.ipynb #94e31b58

@@ -20,6 +20,7 @@ from pathlib import Path
 from .. import __version__
 from ..core.errors import BadInput, check_int, did_you_mean, raise_unreadable, say
 from ..core.files import check_new_folder, check_output_folder, check_writable, describe_os_error
+from ..core.parallel import started_kernel
 from .command import call, command_name, command_parser
 
 # %% ../../nbs/10_report/06_cli.ipynb #e768dad3
@@ -286,19 +287,20 @@ def push(
 # %% ../../nbs/10_report/06_cli.ipynb #79cc5294
 def _run_report(name, out, files, **values):
     "Run an experiment with a command's options; print its headline and where the report is."
-    from chexnet_nb.metrics.bootstrap import check_memory
-    from chexnet_nb.metrics.predictions import parse_findings
-    from chexnet_nb.metrics.thresholds import read_thresholds
-    from chexnet_nb.report.experiment import headline_text, is_unfinished, run_experiment
-    findings = parse_findings(values.get("findings"))
     for role, file in files.items():
         if not Path(file).exists(): raise BadInput(f"no such file: {file}; {role} needs an existing one")
-    if values.get("thresholds"): read_thresholds(values["thresholds"], findings or ())
-    check_memory(values["n_boot"], 14)
-    out = Path(out or _default_folder(name, files))
-    if not is_unfinished(out): check_new_folder(out)
-    out = run_experiment(name, parameters=_given(**values), out=out, progress=sys.stderr.isatty())
-    say(headline_text(out), out/"index.html")
+    with started_kernel() as kernel:
+        from chexnet_nb.metrics.bootstrap import check_memory
+        from chexnet_nb.metrics.predictions import parse_findings
+        from chexnet_nb.metrics.thresholds import read_thresholds
+        from chexnet_nb.report.experiment import headline_text, is_unfinished, run_experiment
+        findings = parse_findings(values.get("findings"))
+        if values.get("thresholds"): read_thresholds(values["thresholds"], findings or ())
+        check_memory(values["n_boot"], 14)
+        out = Path(out or _default_folder(name, files))
+        if not is_unfinished(out): check_new_folder(out)
+        out = run_experiment(name, parameters=_given(**values), out=out, progress=sys.stderr.isatty(), kernel=kernel)
+        say(headline_text(out), out/"index.html")
 
 def _default_folder(name, files):
     "A folder in `reports`, named after a command and its first tables."
@@ -320,7 +322,7 @@ def evaluate(
     findings=None, # Findings, separated by commas, of any vocabulary; by default those of NIH's 14 in the table
     cluster:bool=True, # Treat patients as independent, rather than images
     method="delong", # Intervals of the AUROC: delong, or percentile as in the paper
-    n_boot:int=10_000, # Bootstrap samples, for average precision and percentiles
+    n_boot:int=10_000, # Bootstrap samples, for percentiles
     seed:int=0, # Of bootstrap and folds
     synthetic:bool=False, # Label the result as synthetic
 ):

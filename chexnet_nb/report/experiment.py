@@ -12,17 +12,15 @@ __all__ = ['UNFINISHED', 'N_NUMBERS', 'NOT_REAL', 'BEST_KNOWN', 'THUMB_WIDTH', '
 import ast
 import base64
 import builtins
-import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from itertools import groupby
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Thread
 from urllib.parse import quote
 
@@ -32,13 +30,13 @@ if sys.modules["rfc3987_syntax"] is None: del sys.modules["rfc3987_syntax"]
 import pandas as pd
 import papermill
 import yaml
-from jupyter_client import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from PIL import Image
 
 from ..core.errors import BadInput, check_renamed, did_you_mean, printable
 from ..core.files import (
     LOCK, atomic_path, check_output_folder, folder_lock, read_json, resource_path, utc_now, wrap_os_errors, write_json)
+from ..core.parallel import started_kernel
 from ..core.text import escape_text
 from ..models.recipe import parse_setting, recipe_settings
 
@@ -156,6 +154,7 @@ def run_experiment(
     out: str|Path|None=None, # Result folder; None for `reports/NAME`, with `-PRESET` for another preset than demo
     folder: str|Path|None=None, # Folder of experiments; None for the package's
     progress: bool=True, # Progress bars on stderr
+    kernel: object=None, # As from `core.parallel.started_kernel`; None to start one
 ) -> Path: # The result folder
     "Execute an experiment into a report; raises `BadInput` for an unknown name or a finished report."
     notebook = find_experiment(name, folder)
@@ -167,7 +166,8 @@ def run_experiment(
                            "remove it")
         record = dict(experiment=name, preset=preset, parameters=values, chexnet_nb=version("chexnet_nb"))
         with _unfinished_work(out):
-            executed = _execute(notebook, out/f"{name}.ipynb", values, progress)
+            with nullcontext(kernel) if kernel else started_kernel() as kernel:
+                executed = _execute(notebook, out/f"{name}.ipynb", values, progress, kernel)
             write_json(out/"report.json", record | dict(finished=utc_now()))
             write_page(out, executed)
     return out
@@ -200,24 +200,15 @@ def _remove_others(folder, kept):
         if not path.is_dir() or path.is_symlink(): path.unlink()
         elif not any(path.iterdir()): path.rmdir()
 
-# %% ../../nbs/10_report/03_experiment.ipynb #083596f3
-class _Kernel(AsyncKernelManager):
-    "A kernel on sockets in a temporary folder, if the system has such sockets."
-    def __init__(self, **options):
-        if os.name == "posix":
-            self._sockets = TemporaryDirectory(prefix="cx-")
-            options |= dict(transport="ipc", ip=f"{self._sockets.name}/k")
-        super().__init__(**options)
-
 # %% ../../nbs/10_report/03_experiment.ipynb #60442127
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
-def _execute(notebook, out, values, progress):
+def _execute(notebook, out, values, progress, kernel):
     "Run with papermill in the current directory; returns the executed notebook without its progress bars."
-    options = dict(kernel_name="python3", kernel_manager_class=_Kernel, extra_arguments=["--log-level=50"], cwd=str(Path.cwd()),
-                   progress_bar=progress, stderr_file=sys.stderr if progress else None, log_output=False)
+    options = dict(kernel_name="python3", km=kernel, cwd=str(Path.cwd()), progress_bar=progress, log_output=False,
+                   stderr_file=sys.stderr if progress else None)
     Thread(target=import_module, args=("nbconvert",), daemon=True).start() # For the page, while the notebook computes
-    try: nb = papermill.execute_notebook(str(notebook), str(out), values, **options)
+    try: nb = papermill.execute_notebook(str(notebook), None, values, **options)
     except papermill.PapermillExecutionError as e:
         if refusal := _bad_input(notebook, e): raise refusal from None
         raise
