@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from PIL import Image
 
 from ..metrics.calibration import reliability
 from ..metrics.intervals import placements
@@ -89,8 +91,10 @@ class Picture:
     @cached_property
     def png(self) -> bytes: # A PNG file
         "The picture as the bytes of a file."
-        file = BytesIO()
-        self.figure.savefig(file, format="png", dpi=self.dpi, metadata={"Software": None})
+        self.figure.set_dpi(self.dpi)
+        canvas, file = FigureCanvasAgg(self.figure), BytesIO()
+        canvas.draw() # Once; `savefig` draws twice if it lays out panels
+        Image.fromarray(np.asarray(canvas.buffer_rgba())).save(file, "PNG", dpi=(self.dpi, self.dpi))
         return file.getvalue()
 
     def _repr_mimebundle_(self, **_): return {"image/png": self.png, "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
