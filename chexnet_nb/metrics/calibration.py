@@ -45,7 +45,9 @@ def reliability(
     table = pd.DataFrame(dict(bin=bin_ids(probabilities, bins, by), predicted=probabilities, observed=labels))
     of_bin = table.groupby("bin")
     points = of_bin.agg(images=("observed", "size"), predicted=("predicted", "mean"), observed=("observed", "mean"))
-    points[["low", "high"]] = [proportion_ci(labels, table.bin == b, groups) for b in points.index]
+    unit, labels = cluster_ids(groups, len(labels)), np.asarray(labels)
+    rows = [np.flatnonzero(table.bin == b) for b in points.index]
+    points[["low", "high"]] = [proportion_ci(labels[k], np.ones(len(k)), unit[k]) for k in rows]
     return points
 
 # %% ../../nbs/03_metrics/06_calibration.ipynb #41d1823f
