@@ -61,7 +61,7 @@ def network_thresholds(
     scores = fitting.predictions.drop(columns="Image Index")
     return {f: fit_threshold(y, scores[f].to_numpy()) for f, y in zip(scores, fitting.labels.T)}
 
-THRESHOLD_SAMPLES = 1000 # At most
+THRESHOLD_SAMPLES = 2000 # At most
 
 def threshold_samples(
     fitting: ThresholdData, # As from `threshold_data`
