@@ -35,6 +35,7 @@ def printable_lines(
     "A message without other control characters and terminal escapes."
     return _escape(str(text), "\n\t")
 
+# %% ../../nbs/00_core/01_errors.ipynb #4b246241
 def say(
     *lines: object, # Lines of text
     file: TextIO|None=None, # None for stdout

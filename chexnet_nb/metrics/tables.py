@@ -14,9 +14,9 @@ import pandas as pd
 from ..core.errors import BadInput, summarise
 from .bootstrap import (
     Bootstrap, auroc, f1, interval, point_estimate, ppv, sensitivity, specificity)
-from chexnet_nb.metrics.intervals import (
-    MIN_PATIENTS, auroc_ci, auroc_delong, average_precision_estimate, count_classes, f1_ci, holm, paired_difference, proportion_ci, too_few_patients,
-    unpaired_difference)
+from .intervals import (
+    MIN_PATIENTS, auroc_ci, auroc_delong, average_precision_estimate, count_classes, f1_ci, holm, paired_difference,
+    proportion_ci, too_few_patients, unpaired_difference)
 
 # %% ../../nbs/03_metrics/05_tables.ipynb #4e7c03e2
 AUROC_METHODS = ("delong", "percentile")

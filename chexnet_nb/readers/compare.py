@@ -157,7 +157,8 @@ def _thresholds(given, data, resample, n_boot, seed, fixed):
     if data.patients_known: size, whom = f"{size} of {len(set(data.patients)):,} patients", "whom no reader saw"
     source = f"that of highest F1 against the data set's label on {size} {whom}"
     if fixed: return fitted, f"{source}, and fixed", None
-    return fitted, f"{source}, refitted in {min(n_boot, THRESHOLD_SAMPLES):,} samples of them", threshold_samples(data, n_boot, seed, resample=resample)
+    source = f"{source}, refitted in {min(n_boot, THRESHOLD_SAMPLES):,} samples of them"
+    return fitted, source, threshold_samples(data, n_boot, seed, resample=resample)
 
 def _patients(images, truth):
     "The patients of images, from the label table if it has them all, or from the names."
