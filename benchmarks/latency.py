@@ -88,8 +88,9 @@ def main():
     rows = [f"| {name} | {found.wall[name]:.2f} s | {ratios.wall[name]:.2f} | {ratios.processor[name]:.2f} | {allowed[name]} |"
             for name in found.index]
     load = f"load {os.getloadavg()[1]:.0f} at the end" if hasattr(os, "getloadavg") else "load unknown"
-    text = (f"# Waiting\n\n`python benchmarks/latency.py`: {options.images:,} images, {options.n_boot:,} samples where samples are "
-            f"drawn, {processor()}, {load} (other work), the shortest of {options.repeats} turns. All input is synthetic.\n\n"
+    text = (f"# Waiting\n\n`python benchmarks/latency.py`: {options.images:,} images, {options.n_boot:,} samples where any "
+            f"are drawn, {processor()}, {load}, the shortest of {options.repeats} turns. All input is synthetic. "
+            "Where more runs than there are processors, wall times say little: compare the ratios of processor time.\n\n"
             "| command | wall | ratio to `import torch` | ratio of processor time | aim |\n|---|---:|---:|---:|---:|\n")
     (HERE/"latency.md").write_text(text + "\n".join(rows) + "\n")
     print(text + "\n".join(rows))
