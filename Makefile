@@ -53,9 +53,10 @@ lab: $(READY) hooks
 
 # The browser of class activation maps as a page of its own, for whoever has the token in the link that it prints; under another
 # name than this machine's it answers nobody (no remote access: a page elsewhere could otherwise reach it by a name of its own).
+# The page's template is the package's own.
 VOILA := --Voila.ip=127.0.0.1 --Voila.auto_token=True --Voila.tornado_settings=allow_remote_access=
 browser: reports/chexnet14/report.json
-	$(BIN)/voila nbs/tutorials/cam_browser.ipynb $(VOILA)
+	JUPYTER_PATH="$(CURDIR)/chexnet_nb/assets" $(BIN)/voila nbs/tutorials/cam_browser.ipynb $(VOILA) --template=films
 
 # README.md from nbs/index.ipynb.
 readme: $(READY)
