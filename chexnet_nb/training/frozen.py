@@ -95,7 +95,7 @@ def compute_features(
                 bar.update(len(part))
         return np.array(vectors[rows])
 
-# %% ../../nbs/08_training/05_frozen.ipynb #f02e1009
+# %% ../../nbs/08_training/05_frozen.ipynb #d9e3ed94
 def _say_state(folder, kept, sums) -> None:
     "Say what is there, and what is computed anew and why."
     changed, others = int(((sums != 0) & ~kept).sum()), [p for p in folder.parent.iterdir() if p.is_dir() and p != folder]
