@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LitCheXNet', 'best_precision', 'runtime_info', 'versions', 'TrainerOptions', 'run_record', 'start_settings',
-           'first_network', 'train']
+           'first_network', 'findings_of', 'train']
 
 # %% ../../nbs/08_training/06_fit.ipynb #8ed33936
 import builtins
@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import warnings
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -307,18 +308,30 @@ def start_settings(
                 pretrained=run.about.get("recipe", {}).get("pretrained", False))
 
 def first_network(
+    findings: Sequence[str], # Outputs in order, as from `findings_of`
     recipe: Recipe, # How to train
     start: str|Path|None=None, # Finished run whose network to start from; None for the recipe's own start
 ) -> Network:
-    "The network that a training starts from; raises `BadInput` for a run of another architecture, size or task."
-    findings = TASKS[recipe.task]
+    "The network that a training starts from; raises `BadInput` for a run of other findings, architecture or size."
     if start is None:
         return new_model(findings, recipe.architecture, size=recipe.size, pretrained=recipe.pretrained, seed=recipe.seed)
-    model, wanted = Run(start).require_finished().model(), (findings, recipe.architecture, recipe.size)
+    model, wanted = Run(start).require_finished().model(), (tuple(findings), recipe.architecture, recipe.size)
     for name, there, here in zip(("findings", "architecture", "size"), (model.findings, model.architecture, model.size), wanted):
         if there != here: raise BadInput(f"{start} has the {name} {there}, the recipe {here}; name another run or change that")
     model.weights_origin = f"the run {Path(start).name}, with weights {weights_fingerprint(model)}"
     return model
+
+# %% ../../nbs/08_training/06_fit.ipynb #8462a8fd
+def findings_of(
+    study: PreparedData, # Prepared data
+    recipe: Recipe, # How to train
+) -> tuple[str, ...]: # Outputs in order
+    "What a network is to find: the task's findings, or those of labels of one's own; raises `BadInput` if labels lack them."
+    findings = study.findings if study.findings and recipe.task != "pneumonia" else TASKS[recipe.task]
+    if missing := [f for f in findings if f not in study.table]:
+        raise BadInput(f"the labels have no {summarise(missing)}; name the findings that they have with --findings, and the task "
+                       "chexnet14")
+    return findings
 
 # %% ../../nbs/08_training/06_fit.ipynb #2657845c
 def train(
@@ -333,7 +346,7 @@ def train(
     options: TrainerOptions=TrainerOptions(), # Devices, machines, checkpoints within an epoch
 ) -> Path: # The run folder
     "Train by a recipe, keep the checkpoint of lowest validation loss, predict validation and test. Raises `BadInput`."
-    run, findings, options = Run(out), TASKS[recipe.task], options.with_defaults()
+    run, findings, options = Run(out), findings_of(study, recipe), options.with_defaults()
     _check_options(study, recipe, options)
     data = ChestData(study.cache, study.table, study.split, findings, batch_size=recipe.batch_size, seed=recipe.seed)
     positives, images = torch.from_numpy(data.labels["train"].sum(0, dtype=float)), len(data.labels["train"])
@@ -345,7 +358,7 @@ def train(
         run.refuse_other(record)
         return run.folder
     if is_main_process(): run.refuse_finished()
-    model = model or first_network(recipe, start)
+    model = model or first_network(findings, recipe, start)
     record |= dict(start=weights_fingerprint(model), start_weights=model.weights_origin or "as given or random",
                    start_run=str(Path(start).resolve()) if start else None,
                    fitted_on=["train", "val"] if recipe.frozen else ["train"])
