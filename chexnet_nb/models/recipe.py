@@ -243,6 +243,7 @@ def departures(
     rows = [(f.name, getattr(paper, f.name), getattr(recipe, f.name)) for f in fields(Recipe) if f.name not in UNSPECIFIED]
     together = recipe.batch_size*recipe.accumulate_batches*devices
     if together != recipe.batch_size: rows.append(("images a step, of all devices", paper.batch_size, together))
-    if recipe.frozen: rows.append(("optimiser", "Adam", "L-BFGS, to convergence; L2 penalty chosen on validation patients, then fitted to them too"))
+    if recipe.frozen: rows.append(("optimiser", "Adam", "L-BFGS, to convergence; L2 penalty chosen on validation patients, "
+                                   "then fitted to them too"))
     return pd.DataFrame([(*r, sources.get((r[0], r[2]), "")) for r in rows if r[1] != r[2]],
                         columns=["setting", "paper", "here", "source"])
