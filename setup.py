@@ -32,7 +32,8 @@ class BuildWithParts(build_py):
                 self.copy_file(str(file), str(target))
 
 
-extras = {name: lines(f"{name}_requirements") for name in ("dicom", "backbones", "onnx", "hub", "medmnist", "lab", "dev")}
+names = ("dicom", "backbones", "imagenet", "onnx", "hub", "medmnist", "lab", "dev")
+extras = {name: lines(f"{name}_requirements") for name in names}
 extras["all"] = sorted({r for name in extras if name != "medmnist" for r in extras[name]})
 
 setup(
@@ -53,7 +54,7 @@ setup(
         *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
     ],
     packages=find_packages(include=["chexnet_nb", "chexnet_nb.*"]),
-    package_data={"chexnet_nb": ["*.json", "assets/*", "assets/*/*"]},
+    package_data={"chexnet_nb": ["*.json", "assets/*", "assets/*/*", "assets/voila/templates/*/*"]},
     cmdclass={"build_py": BuildWithParts},
     python_requires=f">={cfg['min_python']}",
     install_requires=lines("requirements"),

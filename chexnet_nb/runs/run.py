@@ -149,6 +149,11 @@ class Run:
         if not (self.folder/"split.csv").is_file(): return pd.DataFrame(columns=["Image Index", "Patient ID", "split"])
         return read_split(self.folder)
 
+    @property
+    def fitted_on(self) -> list[str]:
+        "The subsets that the weights were fitted to; of a frozen run the validation images too."
+        return self.about.get("fitted_on", ["train"])
+
     def predictions(self,
         subset: str, # "val" or "test"
     ) -> pd.DataFrame: # A predictions table
@@ -156,7 +161,7 @@ class Run:
         file = self.folder/f"predictions_{subset}.csv"
         if not file.is_file():
             raise BadInput(f"{self.folder} has no {file.name}; name a finished run, or a folder of images with data=")
-        return read_predictions(file)
+        return read_predictions(file, self.about.get("opened", {}).get("findings"))
 
     @property
     def curves(self) -> pd.DataFrame: # epoch, train_loss, val_loss, lr, seconds, images_per_second
