@@ -10,19 +10,22 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from safetensors.torch import load_file
 
-from ..core.distributed import is_main_process, launcher_size, retry_while_locked
-from ..core.errors import BadInput, say
-from ..data.dataset import ChestData, PreparedData, shuffle_labels
-from ..data.labels import read_training_labels
-from ..data.nih import prepare_release
-from ..data.source import NIH, labels_used, read_source
-from ..models.base import Network
-from ..models.recipe import new_recipe
-from ..models.state_dict import weights_fingerprint
-from ..runs.run import IDENTITY_KEYS, Run
-from .fit import TrainerOptions, findings_of, first_network, run_record, train, versions
+from chexnet_nb.core.distributed import is_main_process, launcher_size, retry_while_locked
+from chexnet_nb.core.errors import BadInput, say
+from chexnet_nb.data.dataset import ChestData, PreparedData, shuffle_labels
+from chexnet_nb.data.labels import read_training_labels
+from chexnet_nb.data.nih import prepare_release
+from chexnet_nb.data.source import NIH, labels_used, read_source
+from chexnet_nb.models.base import Network
+from chexnet_nb.models.recipe import new_recipe
+<<<<<<< ours
+from chexnet_nb.models.state_dict import weights_fingerprint
+=======
+from chexnet_nb.models.state_dict import read_weights
+>>>>>>> theirs
+from chexnet_nb.runs.run import IDENTITY_KEYS, Run
+from chexnet_nb.training.fit import TrainerOptions, findings_of, first_network, run_record, train, versions
 
 # %% ../../nbs/08_training/08_reproduction.ipynb #7fe70ea6
 def restore_data(
@@ -100,7 +103,7 @@ def compare_runs(
     again: str|Path, # Run folder of its repetition
 ) -> str: # A sentence
     "Whether two runs have identical weights and predictions; if not, by how much they differ and which versions changed."
-    first, second = (load_file(Path(run)/"model.safetensors") for run in (earlier, again))
+    first, second = (read_weights(Path(run)/"model.safetensors") for run in (earlier, again))
     gaps = dict(weights=max(float((weights.double()-second[name].double()).abs().max()) for name, weights in first.items()))
     for fold in ("val", "test"):
         a, b = (Run(run).predictions(fold).set_index("Image Index") for run in (earlier, again))
