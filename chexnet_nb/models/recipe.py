@@ -37,6 +37,7 @@ class Architecture:
     imagenet: bool = False # Whether it can start from ImageNet weights
     loss: str = "" # What "paper" means for it; empty for CheXNet's
     options: tuple = () # What of `config` may be chosen behind its name
+    file: str = "model.safetensors" # Of its weights, in a run folder
 
 _wang = dict(pooling="log-sum-exp", sharpness=10., frozen=False)
 _yao = dict(width=100, order="")
@@ -63,6 +64,7 @@ FAMILIES = {
     "timm": Architecture("backbone", {}, True), # Any backbone of timm
     "torchvision": Architecture("backbone", {}, True), # Any of torchvision
     "xrv": Architecture("torchxrayvision", {}), # torchxrayvision's
+    "onnx": Architecture("", {}, file="model.onnx"), # An imported ONNX file, which `runs.graph` opens
 }
 
 CHOICES = dict(task=TASKS, architecture=ARCHITECTURES, loss=LOSSES, schedule=SCHEDULES, tta=TTA,
@@ -78,7 +80,7 @@ def find_architecture(
     if family in FAMILIES and member: return FAMILIES[family]
     if base in ARCHITECTURES: return _with_options(base, ARCHITECTURES[base], chosen)
     raise BadInput(f"unknown architecture {name!r}; valid: {', '.join(ARCHITECTURES)}, "
-                   f"{', '.join(f'{f}:NAME' for f in FAMILIES)}")
+                   f"{', '.join(f'{name}:NAME' for name, family in FAMILIES.items() if family.module)}")
 
 def _with_options(base, entry, chosen):
     "An entry with options, each NAME=VALUE, in its config."

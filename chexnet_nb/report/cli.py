@@ -242,7 +242,7 @@ def cam(
 
 # %% ../../nbs/10_report/07_cli.ipynb #6f0e56a5
 def import_(
-    what, # A file of weights, a name of public ones (see `chexnet help import`), timm:NAME, torchvision:NAME or hf:OWNER/NAME
+    what, # A file of weights or ONNX, a name of public weights, timm:NAME, torchvision:NAME or hf:OWNER/NAME
     *,
     out, # Run folder to make
     architecture=None, # Of a file; by default what its name says, else densenet121

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from safetensors.torch import load_file
 
 from ..core.distributed import is_main_process, launcher_size, retry_while_locked
 from ..core.errors import BadInput, say
@@ -20,7 +19,7 @@ from ..data.nih import prepare_release
 from ..data.source import NIH, labels_used, read_source
 from ..models.base import Network
 from ..models.recipe import new_recipe
-from ..models.state_dict import weights_fingerprint
+from ..models.state_dict import read_weights, weights_fingerprint
 from ..runs.run import IDENTITY_KEYS, Run
 from .fit import TrainerOptions, findings_of, first_network, run_record, train, versions
 
@@ -100,7 +99,7 @@ def compare_runs(
     again: str|Path, # Run folder of its repetition
 ) -> str: # A sentence
     "Whether two runs have identical weights and predictions; if not, by how much they differ and which versions changed."
-    first, second = (load_file(Path(run)/"model.safetensors") for run in (earlier, again))
+    first, second = (read_weights(Path(run)/"model.safetensors") for run in (earlier, again))
     gaps = dict(weights=max(float((weights.double()-second[name].double()).abs().max()) for name, weights in first.items()))
     for fold in ("val", "test"):
         a, b = (Run(run).predictions(fold).set_index("Image Index") for run in (earlier, again))
