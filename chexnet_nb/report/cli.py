@@ -82,7 +82,7 @@ def pneumoniamnist(
     npz=None, # The downloaded pneumoniamnist.npz; without it the package medmnist fetches it
 ):
     "Lay out MedMNIST's PneumoniaMNIST as a data folder."
-    from chexnet_nb.data.medmnist import write_pneumoniamnist
+    from chexnet_nb.data.source import write_pneumoniamnist
     made = write_pneumoniamnist(out, npz)
     say(f"PneumoniaMNIST, {len(list(made.rglob('*.png'))):,} images of 28 px, in {made}")
 
