@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FORMS', 'ARCHIVES', 'MAPPINGS', 'BLANK', 'NO', 'UNCERTAIN', 'YES', 'RELATIONS', 'UNCERTAIN_AS', 'Form',
            'read_mapping', 'read_vocabulary', 'recognise', 'table_form', 'HospitalTable', 'read_hospital', 'decide',
-           'count_said', 'hospital_labels']
+           'count_said', 'hospital_labels', 'mapping_text']
 
 # %% ../../nbs/01_data/01_hospitals.ipynb #8d688843
 import re
@@ -270,6 +270,7 @@ class HospitalTable(NamedTuple):
     said: pd.DataFrame # Codes, int8, one column per finding: NIH's, then the set's own
     notes: list[str] # What was left out, in sentences
     broader: dict[str, list[str]] # Finding of NIH -> labels that are broader, where nothing else means it
+    left_out: tuple[str, ...] # Images that are not frontal, or not judged
 
 def _frontal(rows, said, form):
     "The frontal views, and a note on the others."
@@ -303,6 +304,7 @@ def read_hospital(
     rows, said = _identity(table, form, path), _said(table, form, path)
     size = f"{len(rows):,} rows of {rows['Image Index'].nunique():,} images in {name or 'your own'} form."
     if form.repeated: rows, said = _merged(rows, said)
+    every = rows["Image Index"]
     rows, said, others = (rows, said, []) if laterals else _frontal(rows, said, form)
     terms = read_vocabulary()[read_vocabulary()["set"] == name]
     said, judged = _to_findings(said, terms, bool(form.labels))
@@ -310,7 +312,8 @@ def read_hospital(
     broad = terms[(terms.relation == "broader") & terms.label.isin(said) & ~terms.finding.isin(said)]
     broader = {finding: labels.tolist() for finding, labels in broad.groupby("finding", sort=False).label}
     rows, said = (part[judged].reset_index(drop=True) for part in (rows, said))
-    return HospitalTable(name, rows, said, [size, *others], broader)
+    left_out = tuple(every[~every.isin(rows["Image Index"])])
+    return HospitalTable(name, rows, said, [size, *others], broader, left_out)
 
 def _said(table, form, source) -> pd.DataFrame:
     "The labels of every row as codes."
@@ -352,22 +355,38 @@ def count_said(
     return counts.rename_axis("finding").reset_index()
 
 def hospital_labels(
-    path: str|Path, # As in `read_hospital`
+    table: HospitalTable, # As `read_hospital` gives it
     uncertain: str|None=None, # One of `UNCERTAIN_AS`; must be chosen where there are such labels
     *,
-    laterals: bool=False, # Keep images that are not frontal
+    source: str|Path, # What the table is called in messages
 ) -> pd.DataFrame: # One row per image: what is known of it, then a 0/1 column per finding; `.attrs`: form, notes, broader
     "The labels of a hospital; where several readers read an image, what more than half of them say."
-    table = read_hospital(path, laterals=laterals)
     rows, said, notes = table.rows, table.said, list(table.notes)
     if "reader" in rows:
         votes = (said == YES).groupby(rows["Image Index"], sort=False).mean()
         rows, said = rows.drop_duplicates("Image Index").drop(columns="reader"), (votes > .5)*np.int8(YES-NO)+np.int8(NO)
         notes.append("Several readers read each image: a finding is present if more than half of them say so.")
         rows, said = rows.reset_index(drop=True), said.reset_index(drop=True)
-    decided, said_of = decide(said, uncertain, path)
+    decided, said_of = decide(said, uncertain, source)
     labels = pd.concat([rows, decided], axis=1)
-    title = table.name or Path(path).name
-    labels.attrs.update(version="own", source=Path(path).name, form=title, notes=notes+said_of, broader=table.broader,
-                        uncertain=uncertain if said_of else "")
+    title = table.name or Path(source).name
+    labels.attrs.update(version="own", source=Path(source).name, form=title, notes=notes+said_of, broader=table.broader,
+                        uncertain=uncertain if said_of else "", left_out=table.left_out)
     return labels
+
+# %% ../../nbs/01_data/01_hospitals.ipynb #36c67b7b
+def mapping_text(
+    table: HospitalTable, # As `read_hospital` gives it
+) -> list[str]: # Sentences
+    "Which labels count as a finding of NIH's, which are broader and do not, and which keep their own names."
+    terms = read_vocabulary()[read_vocabulary()["set"] == table.name]
+    lines = []
+    for relation, verb in (("same", "is"), ("narrower", "counts as")):
+        pairs = [f"{label} {verb} {finding}" for label, finding in terms[terms.relation == relation][["label", "finding"]].to_numpy()
+                 if label != finding and finding in table.said]
+        if pairs: lines.append(f"{relation.capitalize()}: {summarise(pairs, 40)}.")
+    if table.broader:
+        broader = (f"{' and '.join(labels)} for {finding}" for finding, labels in table.broader.items())
+        lines.append(f"Broader, and not scored as the finding unless it is asked for by name: {summarise(broader, 20)}.")
+    own = [f for f in table.said if f not in set(read_vocabulary().finding)]
+    return lines + ([f"Under their own names: {summarise(own, 200)}."] if own else [])

@@ -22,7 +22,7 @@ import pandas as pd
 
 from ..core.csv import check_unique, normalise_name, read_table
 from ..core.errors import BadInput, summarise
-from .hospitals import BLANK, NO, UNCERTAIN, YES, decide, hospital_labels, recognise, table_form
+from .hospitals import BLANK, NO, UNCERTAIN, YES, decide, hospital_labels, read_hospital, recognise, table_form
 
 # %% ../../nbs/01_data/01_labels.ipynb #f7f69a7e
 FINDINGS = ("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia",
@@ -276,7 +276,7 @@ def _simple_labels(path, uncertain):
 
 def _hospital_labels(path, uncertain):
     "The labels of another hospital; each image is a patient of its own where nobody names the patients."
-    table = hospital_labels(path, uncertain)
+    table = hospital_labels(read_hospital(path), uncertain, source=path)
     attrs = table.attrs
     check_unique(table["Image Index"], path)
     if "Patient ID" in table: table["Patient ID"] = read_patients(table, "Patient ID", path)
@@ -345,7 +345,7 @@ def _select(table, findings, source, uncertain=None):
     truth, spelled = table[[c for c in _IDENTITY if c in table]].copy(), _spelled(table, findings, source)
     if "form" in table.attrs: return truth.join(table[[*spelled.values()]].set_axis([*spelled], axis=1)) # Decided already
     said = pd.DataFrame({name: _judged(table, column, source) for name, column in spelled.items()}, index=table.index)
-    _check_no_finding(table, said == YES, source)
+    _check_no_finding(table, said[[f for f in said if f in FINDINGS]] == YES, source) # Beside it, CheXpert has devices
     decided, notes = _decided(said, uncertain, source)
     truth[list(spelled)] = decided
     truth.attrs["notes"] = [*table.attrs.get("notes", []), *notes]

@@ -326,7 +326,7 @@ def _duplicates(data, names):
 
 def _label_differences(data, cache):
     "(rows of images that only the label table or only the cache has, images in the table) of a folder with labels."
-    labelled, skipped = set(read_labels(data)["Image Index"]), set(cache.skipped["Image Index"])
+    labelled, skipped = set(read_labels(data, "ignore")["Image Index"]), set(cache.skipped["Image Index"])
     found = match_names(labelled, cache.paths, "the label table")
     rows = [(n, "missing", "in the label table only") for n in sorted(labelled-found.keys()-skipped)]
     unknown = sorted(set(cache.names)-set(found.values()))

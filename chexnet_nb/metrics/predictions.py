@@ -18,7 +18,7 @@ import pandas as pd
 from ..core.csv import check_unique, read_table, write_table
 from ..core.errors import BadInput, printable, summarise
 from ..core.files import check_writable
-from ..data.images import match_table
+from ..data.images import match_names, match_table
 from ..data.labels import FINDINGS, finding_name, label_matrix, patients_of, read_truth
 from ..data.source import read_source
 from ..data.splits import read_list
@@ -225,6 +225,7 @@ def join_truth(
     files = {k: str(v) for k, v in (files or {}).items() if v is not None}
     if not table["Image Index"].isin(truth["Image Index"]).all():
         truth = match_table(truth, {n: n for n in table["Image Index"]}, files.get("labels", "the labels"))
+    table, left_out = _without_left_out(table, truth, files.get("labels", "the labels"))
     unlabelled = table["Image Index"][~table["Image Index"].isin(truth["Image Index"])]
     if len(unlabelled):
         name = files.get("predictions", "predictions")
@@ -238,13 +239,22 @@ def join_truth(
     if not findings: raise BadInput(f"predictions and labels share no finding; the predictions have {summarise(predicted, 14)}")
     unscored = ", ".join(f for f in predicted if f not in findings)
     patients = patients_of(truth, files.get("labels", "the labels"))
-    notes = [*attrs.get("notes", []), *notes, *known, averaged if by == "study" else "", f"No labels for {unscored}: not scored." if unscored else "", patients.note]
+    notes = [*attrs.get("notes", []), *notes, *known, left_out, averaged if by == "study" else "", f"No labels for {unscored}: not scored." if unscored else "", patients.note]
     table.attrs = attrs
     return ScoredSet(table[["Image Index", *findings]], label_matrix(truth, findings), patients.ids,
                      [note for note in notes if note], files, trained_note(table), patients.known)
 
 # %% ../../nbs/03_metrics/01_predictions.ipynb #b7151356
 UNITS = ("image", "study")
+
+def _without_left_out(table, truth, source):
+    "Predictions without the images that the labels leave out, such as lateral views; and a note."
+    missing = table["Image Index"][~table["Image Index"].isin(truth["Image Index"])]
+    left_out = set(match_names(truth.attrs.get("left_out", ()), {n: n for n in missing}, source).values())
+    if not left_out: return table, ""
+    kept = table[~table["Image Index"].isin(left_out)].reset_index(drop=True)
+    if kept.empty: raise BadInput(f"{source} leaves out all {len(left_out):,} images, such as lateral views; predict frontal ones")
+    return kept, f"{len(left_out):,} images that the labels leave out, such as lateral views, are not scored."
 
 def _by_study(table, truth, source):
     "Probabilities averaged over the images of a study, its labels, and a note; the first image names the study."

@@ -62,11 +62,14 @@ def _add_option(parser, parameter, comment, choices) -> Action:
 # %% ../../nbs/10_report/05_command.ipynb #6f0e55a3
 def _choices() -> dict: # Option -> the names it takes
     "What an option can be, for the help; a wrong name is refused with the same list by the function that reads it."
+    from chexnet_nb.data.hospitals import UNCERTAIN_AS
     from chexnet_nb.data.splits import SPLITS
+    from chexnet_nb.metrics.predictions import UNITS
     from chexnet_nb.models.recipe import CHOICES, ENGINES, FAMILIES, PREDICT_TTA, RECIPES
     stop_or_skip = ("stop", "skip")
     return {**CHOICES, "architecture": [*CHOICES["architecture"], *(f"{f}:NAME" for f in FAMILIES)], "recipe": RECIPES,
-            "split": SPLITS, "on_error": stop_or_skip, "missing": stop_or_skip, "tta": PREDICT_TTA, "engine": ENGINES}
+            "split": SPLITS, "on_error": stop_or_skip, "missing": stop_or_skip,
+            "uncertain": UNCERTAIN_AS, "by": UNITS, "tta": PREDICT_TTA, "engine": ENGINES}
 
 def _add_settings(parser):
     "Add the settings of a `Recipe`, except those that are options of the command itself."
@@ -104,6 +107,8 @@ EXAMPLES = dict(
     download="chexnet download data/nih --archives 1-3",
     prepare="chexnet prepare data/nih --size 224",
     verify="chexnet verify data/nih",
+    labels="""chexnet labels chexpert/train.csv                              # what it says, in counts
+  chexnet labels chexpert/train.csv --uncertain ignore --out chexpert/labels.csv""",
     pneumoniamnist="chexnet pneumoniamnist data/pneumoniamnist",
     train="""chexnet train data/phantom --task chexnet14 --split official --out runs/first \\
       --architecture densenet_demo --size 112 --no-pretrained --epochs 4
@@ -141,7 +146,8 @@ FORMATS = dict(
     readers="""a reader table: CSV, one row per image and reader; YES/NO or 1/0, HEDGE or empty where not judged
     Image ID,Reader ID,Effusion,Mass
     00000013_005.png,anna,YES,NO""",
-    labels="""a label table: CSV with Image Index, Finding Labels and Patient ID, like NIH's, or a 0/1 column per finding
+    labels="""a label table: CSV with Image Index, Finding Labels and Patient ID, like NIH's, or a 0/1 column per finding; or as
+  CheXpert, MIMIC-CXR, PadChest, VinDr-CXR, RSNA or Open-i publish it; or a mapping of your own columns (YAML)
     Image Index,Finding Labels,Patient ID
     00000013_005.png,Effusion|Mass,13""",
     images="an image list: text, one name or path per line (its last part counts), perhaps with 0/1 labels after it")
