@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FORMS', 'ARCHIVES', 'MAPPINGS', 'BLANK', 'NO', 'UNCERTAIN', 'YES', 'RELATIONS', 'UNCERTAIN_AS', 'Form',
            'read_mapping', 'read_vocabulary', 'recognise', 'table_form', 'HospitalTable', 'read_hospital', 'decide',
-           'count_said', 'hospital_labels', 'mapping_text']
+           'count_said', 'hospital_labels', 'mapping_text', 'standard_table']
 
 # %% ../../nbs/01_data/01_hospitals.ipynb #8d688843
 import re
@@ -390,3 +390,11 @@ def mapping_text(
         lines.append(f"Broader, and not scored as the finding unless it is asked for by name: {summarise(broader, 20)}.")
     own = [f for f in table.said if f not in set(read_vocabulary().finding)]
     return lines + ([f"Under their own names: {summarise(own, 200)}."] if own else [])
+
+# %% ../../nbs/01_data/01_hospitals.ipynb #15fe1fc5
+def standard_table(
+    labels: pd.DataFrame, # As `hospital_labels` gives them
+) -> pd.DataFrame: # One row per image
+    "What `chexnet labels` writes: every image that is left out is a row with nothing but its name."
+    table = labels if "Patient ID" in labels else labels.assign(**{"Patient ID": labels["Image Index"]})
+    return pd.concat([table, pd.DataFrame({"Image Index": list(labels.attrs["left_out"])})], ignore_index=True)

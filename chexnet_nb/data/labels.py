@@ -403,7 +403,11 @@ def _read_simple(labels):
                        "mapping file")
     patients, similar = patient_columns(header, labels)
     table = read_table(labels, advice, dtype={"Image Index": str, patients: str}).rename(columns={patients: "Patient ID"})
-    return _with_patients(table, similar, labels)
+    named_only = table.drop(columns="Image Index").isna().all(axis=1) # As `standard_table` writes images that are left out
+    left_out = tuple(table["Image Index"][named_only])
+    table = _with_patients(table[~named_only].reset_index(drop=True), similar, labels)
+    table.attrs |= dict(left_out=left_out, notes=[f"{len(left_out):,} images are left out by the labels."]) if left_out else {}
+    return table
 
 # %% ../../nbs/01_data/01_labels.ipynb #a4c383b0
 def read_boxes(

@@ -96,15 +96,14 @@ def labels(
 ):
     "Read another hospital's label table: what it says of each finding, and a table that every command reads."
     from chexnet_nb.core.csv import write_table
-    from chexnet_nb.data.hospitals import count_said, hospital_labels, mapping_text, read_hospital
+    from chexnet_nb.data.hospitals import count_said, hospital_labels, mapping_text, read_hospital, standard_table
     found = read_hospital(file, laterals=laterals)
     say(*found.notes, count_said(found.said).to_string(index=False), *mapping_text(found))
     if out is None: return
     from chexnet_nb.metrics.predictions import check_new_file
     check_new_file(out)
     table = hospital_labels(found, uncertain, source=file)
-    if "Patient ID" not in table: table.insert(1, "Patient ID", table["Image Index"])
-    write_table(table, out, float_format="%g")
+    write_table(standard_table(table), out, float_format="%g")
     say(*table.attrs["notes"][len(found.notes):], f"{len(table):,} images in {out}")
 
 # %% ../../nbs/10_report/06_cli.ipynb #caea16bf
