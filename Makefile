@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-EXPERIMENTS := chexnet14 pneumonia localization evaluate compare radiologists audit scoreboard
+EXPERIMENTS := chexnet14 pneumonia localization evaluate compare radiologists panel audit scoreboard external
 
 .PHONY: install hooks reports prior ablations test test-fast lab browser readme docs clean
 

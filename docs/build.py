@@ -17,8 +17,8 @@ from chexnet_nb.report.experiment import report_order
 
 ROOT = Path(__file__).parents[1]
 REPO = "https://github.com/chexnet-nb/chexnet_nb"
-TUTORIALS = "score readers own_model phantom release cam_browser radiograph".split() # In this order, others after them
-GUIDES = "install predictions readers radiographs data experiments training weights devices".split()
+TUTORIALS = "score readers own_model hospital phantom release cam_browser radiograph".split() # In this order, others after them
+GUIDES = "install predictions readers radiographs data hospital experiments training weights devices".split()
 MARKDOWN_LINK = re.compile(r"(!?\[(?:[^\]\\]|\\.)*\])\(([^)\s]+)((?: \"[^\"]*\")?)\)")
 NAME = re.compile(r"(?<![`\w])`([A-Za-z][\w.]*)(\(\))?`(?![`\w])")
 

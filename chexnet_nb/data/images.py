@@ -335,6 +335,7 @@ def match_table(
     source: str, # What messages call the table
 ): # The same, with the images' own names where they are there
     "A table under the names of images, as `match_names` matches them."
+    if not len(table): return table
     found = match_names(table["Image Index"], paths, source)
     return table.assign(**{"Image Index": [found.get(str(n), n) for n in table["Image Index"]]})
 
