@@ -326,10 +326,11 @@ def _duplicates(data, names):
 
 def _label_differences(data, cache):
     "(rows of images that only the label table or only the cache has, images in the table) of a folder with labels."
-    labelled, skipped = set(read_labels(data, "ignore")["Image Index"]), set(cache.skipped["Image Index"])
+    table, skipped = read_labels(data, "ignore"), set(cache.skipped["Image Index"])
+    labelled, left_out = set(table["Image Index"]), match_names(table.attrs.get("left_out", ()), cache.paths, "the label table")
     found = match_names(labelled, cache.paths, "the label table")
     rows = [(n, "missing", "in the label table only") for n in sorted(labelled-found.keys()-skipped)]
-    unknown = sorted(set(cache.names)-set(found.values()))
+    unknown = sorted(set(cache.names)-set(found.values())-set(left_out.values()))
     return rows + [(n, "unknown", "not in the label table") for n in unknown], len(labelled)
 
 def _only_cache(data):
