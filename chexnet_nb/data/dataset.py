@@ -61,6 +61,7 @@ def prepare_data(
     "Prepare the images, read their labels and split them; raises `BadInput` as those steps do."
     table = read_labels(labels or data, uncertain)
     prepared, source = prepare_release(data, size, cache, on_error=on_error, progress=progress), read_source(data)
+    if source == NIH and (form := table.attrs.get("form")): source = Source(form, "its own label table")
     table = _check_labels(match_table(table, prepared.paths, str(labels or data)), prepared, missing, progress,
                           own=labels is not None or label_file(data)[0].parent == Path(data))
     rows = make_split(table, prepared.names, split, lists=lists or data, seed=seed, missing=missing,

@@ -277,8 +277,9 @@ def _frontal(rows, said, form):
     if "View Position" not in rows or not form.frontal: return rows, said, []
     frontal, unknown = rows["View Position"].isin(form.frontal), rows["View Position"].isna()
     images, others = rows["Image Index"], ~frontal & ~unknown
-    notes = [f"{images[left].nunique():,} images of {what} view are left out." for left, what in
-             ((others, "lateral or another"), (unknown, "unknown")) if left.any()]
+    views = summarise(f"{view} {n:,}" for view, n in rows["View Position"][others].value_counts().items())
+    notes = [f"{images[left].nunique():,} images of {what} are left out." for left, what in
+             ((others, f"lateral or other views ({views})"), (unknown, "unknown view")) if left.any()]
     return rows[frontal], said[frontal], notes
 
 def _merged(rows, said):
@@ -302,7 +303,8 @@ def read_hospital(
     table = _read_columns(path, form)
     if form.beside: table = _beside(path, form, table)
     rows, said = _identity(table, form, path), _said(table, form, path)
-    size = f"{len(rows):,} rows of {rows['Image Index'].nunique():,} images in {name or 'your own'} form."
+    whose = f" of {rows['Patient ID'].nunique():,} patients" if "Patient ID" in rows else ""
+    size = f"{len(rows):,} rows of {rows['Image Index'].nunique():,} images{whose} in {name or 'your own'} form."
     if form.repeated: rows, said = _merged(rows, said)
     every = rows["Image Index"]
     rows, said, others = (rows, said, []) if laterals else _frontal(rows, said, form)

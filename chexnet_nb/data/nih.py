@@ -29,7 +29,7 @@ from ..core.files import (
 from ..core.parallel import N_CPUS, prefetch
 from .cache import Cache, build_cache, default_cache, prepare, stat_files
 from .images import MAX_BYTES, SUFFIXES, file_bytes, find_images, image_files, match_names
-from .labels import LABEL_FILES, bundled_table, read_labels
+from .labels import LABEL_FILES, bundled_table, label_file, read_labels
 from .splits import COMMUNITY, read_list
 
 # %% ../../nbs/01_data/07_nih.ipynb #84d081d4
@@ -360,7 +360,7 @@ def verify(
     if repair and changed: opened.drop(changed)
     advice = "dropped from the cache, prepare again" if repair else "verify with --repair, then prepare again"
     rows = [(n, state, f"{detail}; {advice}" if state == "changed" else detail) for n, state, detail in rows]
-    if any((data/n).is_file() for n in LABEL_FILES):
+    if label_file(data)[0].parent == data:
         differences, labelled = _label_differences(data, opened)
         rows += differences
     report = pd.DataFrame(rows, columns=["Image Index", "state", "detail"])
