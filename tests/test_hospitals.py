@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from chexnet_nb.data.hospitals import FORMS
+from chexnet_nb.core.hospitals import FORMS
 from chexnet_nb.report.cli import main
 
 BUNDLED = Path(find_spec("torchxrayvision").submodule_search_locations[0])/"data"

@@ -55,6 +55,7 @@ def _dialect(path, encoding) -> dict: # Arguments of `pandas.read_csv`
     number = r'"-?\d*,\d+"' if sep == "," else r'(?:^|[;\t"])-?\d*,\d+(?:[;\t"]|$)'
     return dict(sep=sep, decimal="," if lines[1:].str.contains(number).any() else ".")
 
+# %% ../../nbs/00_core/03_csv.ipynb #383ed978
 def read_table(
     path: str|Path, # CSV file, plain or compressed
     expected: str, # What the table should be, for messages: "a predictions table has the column …"

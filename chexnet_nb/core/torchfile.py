@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_TENSORS', 'MAX_STEPS', 'MAX_NESTED', 'MEMORY', 'SECONDS', 'Placeholder', 'SafeFunction', 'LazyTensor',
-           'TensorUnpickler', 'describe', 'set_limits', 'run_limited', 'read_torch_file']
+           'TensorUnpickler', 'describe', 'read_torch_file']
 
 # %% ../../nbs/00_core/07_torchfile.ipynb #e488ac1f
 import json
@@ -124,6 +124,7 @@ def _read_zip(file: Path) -> tuple[TensorUnpickler, object, dict[str, list]]: # 
         found = reader.load()
         return reader, found, {k: _place(stream, names[f"data/{k}"]) for k in reader.storages}
 
+# %% ../../nbs/00_core/07_torchfile.ipynb #bb7ac04a
 def _place(stream, entry) -> list[int]: # Position, bytes, CRC
     "Where an entry's bytes lie in an archive."
     stream.seek(entry.header_offset)
@@ -187,6 +188,7 @@ def _plain(value):
     if value and len(value) <= _LONG and all(simple(k) and simple(v) for k, v in value.items()):
         return {str(k): v for k, v in value.items()}
 
+# %% ../../nbs/00_core/07_torchfile.ipynb #12053701
 def _survey(found) -> tuple[dict[str, dict], dict]: # Path -> named tensors; path -> plain value
     "The sets of named tensors in a tree of dicts and modules, and the plain values beside them."
     sets, about, waiting, steps = {}, {}, [((), found)], 0
@@ -227,14 +229,11 @@ def describe(
 # %% ../../nbs/00_core/07_torchfile.ipynb #645d460e
 MEMORY, SECONDS = 1 << 30, 10 # Limits of the reading process: bytes, seconds of computing
 
-def set_limits(
-    memory: int=MEMORY, # Bytes
-    seconds: int=SECONDS, # Of computing
-) -> None:
+def _set_limits():
     "Limit this process, where the system can; it is ended beyond."
     try: import resource
     except ImportError: return # Windows
-    for limit, value in (("RLIMIT_AS", memory), ("RLIMIT_CPU", seconds), ("RLIMIT_CORE", 0)):
+    for limit, value in (("RLIMIT_AS", MEMORY), ("RLIMIT_CPU", SECONDS), ("RLIMIT_CORE", 0)):
         hard = resource.getrlimit(number := getattr(resource, limit))[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         try: resource.setrlimit(number, (value, value))
@@ -242,7 +241,7 @@ def set_limits(
 
 def _main(file: str) -> None:
     "Describe a file on standard output, as JSON: what the reading process does."
-    set_limits()
+    _set_limits()
     try: found = describe(file)
     except MemoryError: found = dict(error=f"it asks for more than {MEMORY >> 30} GB", kind="MemoryError")
     except RecursionError: found = dict(error="it is nested too deeply", kind="RecursionError")
@@ -251,26 +250,17 @@ def _main(file: str) -> None:
     sys.stdout.write(json.dumps(found))
 
 # %% ../../nbs/00_core/07_torchfile.ipynb #8ab6b4a7
-_CHILD = "import sys; sys.path.insert(0, {!r}); from chexnet_nb.{} import {} as work; work(*sys.argv[1:])"
-
-def run_limited(
-    module: str, # Of this package: "core.torchfile"
-    function: str, # In it; writes JSON to standard output
-    *args: str, # Its arguments
-    seconds: float=3*SECONDS, # Until the process is ended, by the clock
-) -> dict: # What it wrote; `error` if it was ended or wrote nothing
-    "Call a function of this package in a process of its own."
-    package = str(Path(sys.modules["chexnet_nb"].__file__).parents[1])
-    command = [sys.executable, "-I", "-c", _CHILD.format(package, module, function), *map(str, args)]
-    try: done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds)
-    except subprocess.TimeoutExpired: return dict(error=f"it takes more than {seconds:g} s", kind="TimeoutExpired")
-    try: return json.loads(done.stdout)
-    except (ValueError, RecursionError):
-        how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
-        return dict(error=f"reading it ended its process ({how}): it is damaged, or made to do that", kind="Ended")
+_CHILD = "import sys; sys.path.insert(0, {!r}); from chexnet_nb.core.torchfile import _main; _main(sys.argv[1])"
 
 def read_torch_file(
     file: str|Path, # A torch file of either format
 ) -> dict: # As from `describe`; or `error` and the `kind` of it
     "What a file holds, read in a process with limits of memory and time."
-    return run_limited("core.torchfile", "_main", Path(file).absolute())
+    package = str(Path(sys.modules["chexnet_nb"].__file__).parents[1])
+    command = [sys.executable, "-I", "-c", _CHILD.format(package), str(Path(file).absolute())]
+    try: done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=3*SECONDS)
+    except subprocess.TimeoutExpired: return dict(error=f"it takes more than {3*SECONDS} s", kind="TimeoutExpired")
+    try: return json.loads(done.stdout)
+    except (ValueError, RecursionError):
+        reason = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
+        return dict(error=f"reading it ended its process ({reason}): it is damaged, or made to do that", kind="Ended")

@@ -9,12 +9,12 @@ __all__ = []
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
-    "hospitals": ["read_hospital"],
     "labels": ["FINDINGS", "label_matrix", "read_boxes", "read_labels", "read_truth"],
-    "source": ["Source", "read_source", "write_pneumoniamnist", "write_source"],
+    "source": ["Source", "read_source", "write_source"],
     "splits": ["make_split", "read_split", "subset_images", "write_split"],
     "images": ["find_images", "read_radiograph", "resize"],
     "cache": ["Cache", "prepare"],
     "nih": ["download", "prepare_release", "verify"],
+    "medmnist": ["write_medmnist"],
     "dataset": ["ChestData", "PreparedData", "prepare_data", "shuffle_labels", "subset_counts"],
 })

@@ -22,7 +22,7 @@ import pandas as pd
 
 from ..core.csv import check_unique, normalise_name, read_table
 from ..core.errors import BadInput, summarise
-from .hospitals import BLANK, NO, UNCERTAIN, YES, decide, hospital_labels, read_hospital, recognise, table_form
+from ..core.hospitals import BLANK, NO, UNCERTAIN, YES, decide, hospital_labels, read_hospital, recognise, table_form
 
 # %% ../../nbs/01_data/01_labels.ipynb #f7f69a7e
 FINDINGS = ("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia",

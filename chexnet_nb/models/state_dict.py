@@ -45,7 +45,7 @@ def refuse_foreign(
     if head[:4] == b"PK\3\4" and b"/constants.pkl" in head+tail:
         raise BadInput(f"{path} is TorchScript, which is a program; {_SCRIPT}")
     if path.suffix.lower() in (".pb", ".keras", ".h5", ".hdf5"):
-        raise BadInput(f"{path} is no file of PyTorch; {_TABLE}")
+        raise BadInput(f"{path} is not a PyTorch file; {_TABLE}")
 
 # %% ../../nbs/06_models/03_state_dict.ipynb #d5895398
 @dataclass
@@ -58,6 +58,7 @@ class Checkpoint:
 SAVE_TENSORS = ("where it was made, torch.save(model.state_dict(), 'weights.pth') saves the tensors only; `chexnet import "
                 "--pickled` extracts the tensors of a pickled model and runs nothing")
 
+# %% ../../nbs/06_models/03_state_dict.ipynb #e94e3598
 def read_checkpoint(
     file: str|Path, # .safetensors, or a torch file
     *,
@@ -143,6 +144,7 @@ def _read_torch(file: Path, pickled: bool) -> Checkpoint:
     chosen, notes = _choose_set(found["sets"], file)
     return Checkpoint(_numbers(file, chosen, found["places"]), found["about"], notes)
 
+# %% ../../nbs/06_models/03_state_dict.ipynb #33715b76
 def _numbers(file: Path, described: dict[str, list], places: dict[str, list]) -> dict[str, torch.Tensor]:
     "Tensors from their places in a file; those of one storage share it."
     storages = {}
@@ -245,6 +247,7 @@ def load_weights(
     "Load weights trained elsewhere, such as other reproductions' checkpoints; raises `BadInput` if they do not fit."
     return load_state(model, match_state(read_weights(file, pickled=pickled), model, file)[0], file)
 
+# %% ../../nbs/06_models/03_state_dict.ipynb #9253ca08
 def load_state(
     model: Network, # Receives the weights
     state: dict[str, torch.Tensor], # Name -> tensor, with the model's names

@@ -114,6 +114,7 @@ def fetch_weights(
               **kwargs)
     return file, _verified(weights, file, folder/f"{weights.name}.sha256")
 
+# %% ../../nbs/06_models/09_zoo.ipynb #1803d2d7
 def _verified(weights, file, record) -> str:
     "The SHA-256 of a file; raises `BadInput` if it is neither the published one nor that of the first download (recorded here)."
     found = sha256_of(file)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..core.csv import find_column, read_table
 from ..core.errors import BadInput, summarise
-from ..data.hospitals import NO, YES, read_hospital, table_form
+from ..core.hospitals import NO, YES, read_hospital, table_form
 from ..data.labels import FINDINGS, finding_name
 from ..metrics.predictions import parse_findings
 

@@ -62,7 +62,7 @@ def _add_option(parser, parameter, comment, choices) -> Action:
 # %% ../../nbs/10_report/05_command.ipynb #6f0e55a3
 def _choices() -> dict: # Option -> the names it takes
     "What an option can be, for the help; a wrong name is refused with the same list by the function that reads it."
-    from chexnet_nb.data.hospitals import UNCERTAIN_AS
+    from chexnet_nb.core.hospitals import UNCERTAIN_AS
     from chexnet_nb.data.splits import SPLITS
     from chexnet_nb.metrics.predictions import UNITS
     from chexnet_nb.models.recipe import CHOICES, ENGINES, FAMILIES, PREDICT_TTA, RECIPES
@@ -109,7 +109,8 @@ EXAMPLES = dict(
     verify="chexnet verify data/nih",
     labels="""chexnet labels chexpert/train.csv                              # what it says, in counts
   chexnet labels chexpert/train.csv --uncertain ignore --out chexpert/labels.csv""",
-    pneumoniamnist="chexnet pneumoniamnist data/pneumoniamnist",
+    medmnist="""chexnet medmnist chest data/chestmnist --size 64
+  chexnet medmnist pneumonia data/pneumoniamnist""",
     train="""chexnet train data/phantom --task chexnet14 --split official --out runs/first \\
       --architecture densenet_demo --size 112 --no-pretrained --epochs 4
   chexnet train data/nih --task chexnet14 --seeds 3 --out runs/three

@@ -181,6 +181,7 @@ def is_unfinished(
     "Whether a report was begun in a folder and its process was killed."
     return (Path(out)/UNFINISHED).is_file()
 
+# %% ../../nbs/10_report/03_experiment.ipynb #30b096b3
 @contextmanager
 def _unfinished_work(out) -> Iterator[None]:
     "Mark a folder as unfinished; what a killed process or an error left is removed, except subfolders with content."
@@ -231,6 +232,7 @@ def _execute(notebook, out, values, progress):
     with atomic_path(out) as part: nbformat.write(nb, part)
     return nb
 
+# %% ../../nbs/10_report/03_experiment.ipynb #8ed5a15e
 def _is_progress(output): return output.get("name") == "stderr" or _WIDGET in output.get("data", {})
 
 def _bad_input(notebook, error):

@@ -17,7 +17,6 @@ from ..core.errors import BadInput, printable, summarise
 from ..data.labels import FINDINGS, normalise_name
 from ..metrics.predictions import parse_findings
 from ..models.recipe import LIMITS
-from ..models.state_dict import printable
 
 # %% ../../nbs/07_runs/06_checkpoint.ipynb #ce053b02
 _CLASS_KEYS = set("""classes class classnames classname classlist classlabels classtoidx class2idx classtoindex class2index
@@ -58,6 +57,7 @@ def _said_names(about: dict) -> dict[str, tuple[str, ...]]: # Path -> names
     found = {p: names_in(v) for p, v in about.items() if _key(p) in _CLASS_KEYS}
     return {p: names for p, names in found.items() if names}
 
+# %% ../../nbs/07_runs/06_checkpoint.ipynb #d0899904
 def said_outputs(
     about: dict, # As of `models.state_dict.Checkpoint`
     outputs: int, # Of the network
@@ -142,6 +142,7 @@ def _three(value) -> list[float]|None:
     if len(value) not in (1, 3) or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value): return None
     return [float(v) for v in value]*(3//len(value))
 
+# %% ../../nbs/07_runs/06_checkpoint.ipynb #b404394b
 def said_mean(
     about: dict, # As of `models.state_dict.Checkpoint`
     tensors: dict[str, torch.Tensor]|None=None, # Those of no layer

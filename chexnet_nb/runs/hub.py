@@ -9,16 +9,13 @@ __all__ = ['SHARED_FILES', 'model_card', 'write_shared', 'push', 'pull']
 import re
 import shutil
 import tempfile
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 
 import pandas as pd
 
 from .. import __version__
 from ..core.csv import read_table
-from ..core.errors import BadInput
+from ..core.errors import BadInput, require_package
 from ..core.files import atomic_folder, check_new_folder, write_json
 from ..core.text import escape_text
 from ..models.chexnet import load_model, read_config
@@ -34,6 +31,7 @@ def _require_trained(run) -> Run:
     raise BadInput(f"{run.folder} was not trained here but imported ({source}; licence: {licence}); share that file as its "
                    "licence allows, and push runs that `chexnet train` made")
 
+# %% ../../nbs/07_runs/04_hub.ipynb #ce7d8af2
 def model_card(
     run: Run, # A finished run
     report: str|Path|None=None, # Folder of a report that scored it, with auroc.csv
@@ -105,16 +103,12 @@ def _without_paths(about: dict) -> dict:
     return kept
 
 # %% ../../nbs/07_runs/04_hub.ipynb #60ea9486
-def _hub() -> ModuleType:
-    "The package `huggingface_hub`; raises `BadInput` where it is not installed."
-    if find_spec("huggingface_hub"): return import_module("huggingface_hub")
-    raise BadInput('the Hugging Face Hub needs the package huggingface_hub; install it with `pip install "chexnet_nb[hub]"`')
-
 def _check_repo(repo: str) -> None:
     "Raise `BadInput` if this is not a repository name."
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         raise BadInput(f"{repo!r} is not a repository name; write OWNER/NAME, as in the page's address")
 
+# %% ../../nbs/07_runs/04_hub.ipynb #af8d050f
 def push(
     run: str|Path, # Folder of a finished run
     repo: str, # OWNER/NAME, created if it does not exist
@@ -127,7 +121,7 @@ def push(
     _check_repo(repo)
     with tempfile.TemporaryDirectory() as scratch:
         folder = write_shared(run, Path(scratch)/"shared", report)
-        api = (hub or _hub()).HfApi()
+        api = (hub or require_package("huggingface_hub", "hub")).HfApi()
         try:
             api.create_repo(repo, private=private, exist_ok=True)
             api.upload_folder(repo_id=repo, folder_path=str(folder), commit_message=f"chexnet_nb {__version__}")
@@ -143,7 +137,7 @@ def pull(
 ) -> Path: # The run folder
     "Fetch a shared run without running any of its code; raises `BadInput` if there is none, or its weights do not fit."
     _check_repo(repo)
-    out, hub = check_new_folder(out), hub or _hub()
+    out, hub = check_new_folder(out), hub or require_package("huggingface_hub", "hub")
     try: found = Path(hub.snapshot_download(repo, allow_patterns=list(SHARED_FILES)))
     except (OSError, ValueError) as e: raise BadInput(f"{repo} cannot be fetched ({e}); name a repository that is there") from e
     load_model(found)

@@ -56,6 +56,7 @@ def compare_reference(
     worst = max(gaps, key=gaps.get)
     return about | dict(gap=gaps[worst], finding=worst, published=reference.outputs[worst], here=here[worst])
 
+# %% ../../nbs/07_runs/05_reference.ipynb #f7dda33c
 def reference_text(
     about: dict, # As `compare_reference` returns it
 ) -> str: # A sentence
