@@ -53,7 +53,7 @@ def external_table(
         if name != home:
             pair = hospitals[home], s
             gaps = unpaired_table(*(tuple(getattr(h, part) for h in pair) for part in ("labels", "predictions", "patients")))
-            drops = {n: gaps[c].to_numpy() for n, c in (("drop", "difference"), ("drop_low", "low"), ("drop_high", "high"), ("p", "p"))}
+            drops = dict(zip(drops, gaps[["difference", "low", "high", "p"]].to_numpy().T))
         parts.append(part.assign(**drops))
     return pd.concat(parts, ignore_index=True)
 
@@ -84,7 +84,7 @@ def carried_points(
     hospitals: Mapping[str, ScoredSet], # As `common_findings` gives them
     thresholds: Mapping[str, float]|np.ndarray, # Home's: finding -> threshold, or cross-fitted for home's own images
     carried: Mapping[str, float], # Finding -> threshold to carry over
-) -> pd.DataFrame: # hospital, finding, threshold, then sensitivity, specificity and PPV with intervals, false_positives per hundred
+) -> pd.DataFrame: # As `operating_table`, with hospital and false_positives (per hundred images)
     "What home's operating points do at each hospital."
     parts = []
     for i, (name, s) in enumerate(hospitals.items()):
@@ -103,7 +103,7 @@ def mended_table(
     *,
     draws: int=20, # Random choices of these patients; the errors are their means
     seed: int=0, # Seed of the choices
-) -> pd.DataFrame: # finding, patients (0: carried over), prevalence, mean_probability, error (unbiased root mean square), fitted (draws)
+) -> pd.DataFrame: # finding, patients (0: carried over), prevalence, mean_probability, error (unbiased), fitted (draws)
     "Calibration as it was carried over, and after a shift of the log odds fitted on some local patients."
     rng, rows = np.random.default_rng(seed), []
     patient = pd.factorize(scored.patients)[0]
@@ -153,7 +153,7 @@ def _cross_predicted(features, place, patients, seed):
 # %% ../../nbs/05_audit/06_external.ipynb #a0c9494c
 def pooled_table(
     hospitals: Mapping[str, ScoredSet], # As `common_findings` gives them
-) -> pd.DataFrame: # finding, pooled, within (mean of the hospitals, weighted by pairs), gain, by_place (labels told by the hospital alone)
+) -> pd.DataFrame: # finding, pooled, within (weighted by pairs), gain, by_place (the hospital's prevalence alone)
     "AUROC of pooled images, within hospitals, and of the hospital's prevalence alone."
     labels = np.vstack([s.labels for s in hospitals.values()])
     scores = pd.concat([s.predictions for s in hospitals.values()], ignore_index=True)

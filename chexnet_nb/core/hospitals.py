@@ -180,7 +180,7 @@ def recognise(
 
 def table_form(
     path: str|Path, # Label table, archive of reports, or mapping file
-) -> tuple[Path, str, Form|None]: # The table, the name of its form ("" for a mapping's), the form; None for a table of no known form
+) -> tuple[Path, str, Form|None]: # The table, the name of its form ("" for a mapping's), the form; None if not known
     "Where a label table is and how it is laid out; raises `BadInput` for one of two forms."
     path = Path(path)
     if path.suffix.lower() in MAPPINGS: return *(found := read_mapping(path))[:1], "", found[1]
@@ -384,8 +384,8 @@ def mapping_text(
     terms = read_vocabulary()[read_vocabulary()["set"] == table.name]
     lines = []
     for relation, verb in (("same", "is"), ("narrower", "counts as")):
-        pairs = [f"{label} {verb} {finding}" for label, finding in terms[terms.relation == relation][["label", "finding"]].to_numpy()
-                 if label != finding and finding in table.said]
+        related = terms[terms.relation == relation][["label", "finding"]].to_numpy()
+        pairs = [f"{label} {verb} {finding}" for label, finding in related if label != finding and finding in table.said]
         if pairs: lines.append(f"{relation.capitalize()}: {summarise(pairs, 40)}.")
     if table.broader:
         broader = (f"{' and '.join(labels)} for {finding}" for finding, labels in table.broader.items())

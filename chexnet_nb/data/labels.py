@@ -306,7 +306,7 @@ def label_matrix(
     "The 0/1 labels of a table as an array, one column per finding; raises `BadInput` for a finding that it does not judge."
     names = [f if f in table else finding_name(f) for f in findings]
     if missing := [f for f in names if f not in table or table[f].isna().all() and len(table)]:
-        raise BadInput(f"no image is judged for {summarise(missing, 14)}; choose findings that the labels judge, or another table")
+        raise BadInput(f"no image is judged for {summarise(missing, 14)}; choose findings that the labels judge")
     values = table[names]
     return values.to_numpy(np.float32 if values.isna().any(axis=None) else np.uint8)
 

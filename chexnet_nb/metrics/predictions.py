@@ -239,7 +239,8 @@ def join_truth(
     if not findings: raise BadInput(f"predictions and labels share no finding; the predictions have {summarise(predicted, 14)}")
     unscored = ", ".join(f for f in predicted if f not in findings)
     patients = patients_of(truth, files.get("labels", "the labels"))
-    notes = [*attrs.get("notes", []), *notes, *known, left_out, averaged if by == "study" else "", f"No labels for {unscored}: not scored." if unscored else "", patients.note]
+    notes = [*attrs.get("notes", []), *notes, *known, left_out, averaged if by == "study" else "",
+             f"No labels for {unscored}: not scored." if unscored else "", patients.note]
     table.attrs = attrs
     return ScoredSet(table[["Image Index", *findings]], label_matrix(truth, findings), patients.ids,
                      [note for note in notes if note], files, trained_note(table), patients.known)
@@ -253,7 +254,7 @@ def _without_left_out(table, truth, source):
     left_out = set(match_names(truth.attrs.get("left_out", ()), {n: n for n in missing}, source).values())
     if not left_out: return table, ""
     kept = table[~table["Image Index"].isin(left_out)].reset_index(drop=True)
-    if kept.empty: raise BadInput(f"{source} leaves out all {len(left_out):,} images, such as lateral views; predict frontal ones")
+    if kept.empty: raise BadInput(f"{source} leaves out all {len(left_out):,} images, such as lateral views; predict others")
     return kept, f"{len(left_out):,} images that the labels leave out, such as lateral views, are not scored."
 
 def _by_study(table, truth, source):
@@ -263,7 +264,7 @@ def _by_study(table, truth, source):
     study, findings = truth["Study"].to_numpy(), list(table.columns.drop("Image Index"))
     first = ~pd.Series(study).duplicated().to_numpy()
     means = table[findings].groupby(study, sort=False).mean().to_numpy()
-    averaged = pd.concat([table.loc[first, ["Image Index"]].reset_index(drop=True), pd.DataFrame(means, columns=findings)], axis=1)
+    averaged = table.loc[first, ["Image Index"]].reset_index(drop=True).join(pd.DataFrame(means, columns=findings))
     judged = truth.columns.drop([c for c in ("Image Index", "Patient ID", "Study") if c in truth])
     labels = truth[judged].groupby(study, sort=False).max().reset_index(drop=True)
     kept = truth.loc[first, truth.columns.drop(judged)].reset_index(drop=True)

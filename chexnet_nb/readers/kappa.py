@@ -91,6 +91,7 @@ def mean_kappa(
     judged = {r: (~np.isnan(c)).astype(float) for r, c in zip(panel.raters, panel.calls)}
     pairs = table[(table.measure == "cohen") & (table[["first", "second"]] != "network").all(axis=1)].dropna(subset="kappa")
     position = {f: i for i, f in enumerate(panel.findings)}
-    shared = [judged[a][:, position[f]] @ judged[b][:, position[f]] for f, a, b in pairs[["finding", "first", "second"]].to_numpy()]
+    named = pairs[["finding", "first", "second"]].to_numpy()
+    shared = [judged[a][:, position[f]] @ judged[b][:, position[f]] for f, a, b in named]
     sums = pairs.assign(shared=shared, total=pairs.kappa*shared).groupby("finding", sort=False)[["shared", "total"]].sum()
     return (sums.total/sums.shared).rename("kappa")

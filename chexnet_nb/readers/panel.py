@@ -129,7 +129,7 @@ def _check_readers(table, requested, ignored, path):
     return checked
 
 # %% ../../nbs/04_readers/01_panel.ipynb #b34b6345
-def _hospital_readers(path) -> pd.DataFrame: # As from `read_readers`; empty for a table that is not a hospital's of several readers
+def _hospital_readers(path) -> pd.DataFrame: # As from `read_readers`; empty for any other table
     "The readers of VinBigData's form, or of a mapping that names a column of readers."
     form = table_form(path)[2] if Path(path).is_file() else None
     if form is None or not form.reader: return pd.DataFrame()

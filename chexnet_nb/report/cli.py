@@ -97,7 +97,7 @@ def labels(
     file, # Label table as a hospital published it, archive of reports, or mapping file (YAML)
     *,
     out=None, # Standard label table to write; without it, the counts alone are shown
-    uncertain:str=None, # Labels left open (-1) by the reports: "positive", "negative" or "ignore"; must be chosen to write a table
+    uncertain:str=None, # Labels left open (-1) count as "positive", "negative" or "ignore"; must be chosen to write a table
     laterals:bool=False, # Keep images that are not frontal
 ):
     "Read another hospital's label table: what it says of each finding, and a table that every command reads."
@@ -124,7 +124,7 @@ def train(
     missing:str="stop", # Listed or labelled images without a file, and files without a label: "stop", or "skip" them
     on_error:str="stop", # Files that do not decode: "stop", or "skip" them
     labels=None, # Label table of any form; by default DATA's, else the bundled one
-    uncertain:str=None, # Labels left open (-1) by the reports: "positive", "negative" or "ignore"; must be chosen where there are any
+    uncertain:str=None, # Labels left open (-1) count as "positive", "negative" or "ignore"; must be chosen if there are any
     cache=None, # Cache folder
     checkpoint_every:int=None, # Steps between checkpoints; by default one at the end of each epoch
     devices:int=None, # GPUs or processes of this machine; by default as many as torchrun or SLURM started, or 1
@@ -343,7 +343,7 @@ def evaluate(
     *,
     out=None, # Result folder; by default reports/evaluate-TABLE
     labels=None, # Label table of any form; by default the complete one of ChestX-ray14, v2020
-    uncertain:str=None, # Labels left open (-1) by the reports: "positive", "negative" or "ignore"; must be chosen where there are any
+    uncertain:str=None, # Labels left open (-1) count as "positive", "negative" or "ignore"; must be chosen if there are any
     by:str="image", # What is scored: "image", or "study" for the average of its images
     images=None, # Text file of the images to score; by default all
     validation=None, # Predictions table to fit thresholds on; by default they are cross-fitted by patient
@@ -365,7 +365,7 @@ def compare(
     average:bool=False, # Add their average (of log odds) as one more model
     out=None, # Result folder; by default reports/compare-FIRST-SECOND
     labels=None, # Label table of any form; by default the complete one of ChestX-ray14, v2020
-    uncertain:str=None, # Labels left open (-1) by the reports: "positive", "negative" or "ignore"; must be chosen where there are any
+    uncertain:str=None, # Labels left open (-1) count as "positive", "negative" or "ignore"; must be chosen if there are any
     by:str="image", # What is scored: "image", or "study" for the average of its images
     images=None, # Text file of the images to score; by default all that they share
     findings=None, # Findings, separated by commas, of any vocabulary; by default those of NIH's 14 that all have
@@ -382,7 +382,8 @@ def compare(
     tables = name_tables(predictions)
     files = {f"table {name}": file for name, file in tables.items()} | _given(labels=labels, images=images)
     _run_report("compare", out, files, predictions=list(predictions), average=average, labels=labels, uncertain=uncertain, by=by,
-            images=images, findings=findings, unpaired=unpaired, cluster=cluster, method=method, n_boot=n_boot, seed=seed, synthetic=synthetic)
+            images=images, findings=findings, unpaired=unpaired, cluster=cluster, method=method, n_boot=n_boot, seed=seed,
+            synthetic=synthetic)
 
 # %% ../../nbs/10_report/06_cli.ipynb #3405735e
 def radiologists(
@@ -392,7 +393,7 @@ def radiologists(
     out=None, # Result folder; by default reports/radiologists-READERS-TABLE
     findings=None, # Findings, separated by commas, of any vocabulary; by default those of NIH's 14 that both tables have
     labels=None, # Label table of any form to fit the threshold on
-    uncertain:str=None, # Labels left open (-1) by the reports: "positive", "negative" or "ignore"; must be chosen where there are any
+    uncertain:str=None, # Labels left open (-1) count as "positive", "negative" or "ignore"; must be chosen if there are any
     thresholds=None, # The network's: a number, or a CSV of finding and threshold; by default fitted on other patients' images
     fixed:bool=False, # Hold fitted thresholds fixed, rather than refit them in each sample
     resample="patients", # What a sample draws: patients, or images as in the paper
@@ -403,8 +404,8 @@ def radiologists(
 ):
     "The paper's Table 1: F1 of every rater against the others, for every finding, in three protocols."
     files = _given(readers=readers, predictions=predictions, labels=labels)
-    _run_report("radiologists", out, files, **files, uncertain=uncertain, findings=findings, thresholds=thresholds, fixed=fixed, resample=resample,
-            method=method, n_boot=n_boot, seed=seed, synthetic=synthetic)
+    _run_report("radiologists", out, files, **files, uncertain=uncertain, findings=findings, thresholds=thresholds,
+            fixed=fixed, resample=resample, method=method, n_boot=n_boot, seed=seed, synthetic=synthetic)
 
 # %% ../../nbs/10_report/06_cli.ipynb #f6f8f43f
 def run(
