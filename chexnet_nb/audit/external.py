@@ -88,7 +88,7 @@ def carried_points(
     "What home's operating points do at each hospital."
     parts = []
     for i, (name, s) in enumerate(hospitals.items()):
-        points = operating_table(s.labels, s.predictions, carried if i else thresholds, s.patients, n_boot=0)
+        points = operating_table(s.labels, s.predictions, carried if i else thresholds, s.patients)
         points["false_positives"] = 100*(1-points.specificity)*(points.images-points.positives)/points.images
         points.insert(0, "hospital", name)
         parts.append(points)

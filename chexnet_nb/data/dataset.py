@@ -21,7 +21,7 @@ from ..core.distributed import ResumableSampler
 from ..core.errors import BadInput, say, summarise
 from .cache import Cache
 from .images import match_names, match_table
-from .labels import FINDINGS, label_file, label_matrix, read_labels
+from .labels import FINDINGS, label_file, label_matrix, read_training_labels
 from .nih import prepare_release
 from .source import NIH, Source, labels_used, read_source
 from .splits import SUBSETS, images_by_subset, make_split
@@ -36,6 +36,7 @@ class PreparedData:
     split: pd.DataFrame # Image Index, Patient ID, split
     source: Source # Where images and labels come from
     labels: str="" # Which labels these are, as text
+    findings: tuple[str, ...]=() # Findings of the labels; none for NIH's 14
     shuffled: bool=False # Whether the labels were shuffled, as a control
     opened: dict=field(default_factory=dict) # Arguments of `prepare_data`, in JSON types, to prepare the same data again
 
@@ -54,12 +55,14 @@ def prepare_data(
     on_error: str="stop", # If files cannot be decoded: "stop", or "skip" them, even if lists contain them
     labels: str|Path|None=None, # Label table of any form; None for the data folder's own, else the bundled one
     uncertain: str|None=None, # What uncertain labels count as: "positive", "negative" or "ignore"; None where there are none
+    findings: str|Sequence[str]|None=None, # Findings of any vocabulary, which the labels must have; None for those of NIH's 14
     cache: str|Path|None=None, # Folder of the cache; None for `data.cache.default_cache`
     seed: int=0, # Seed of a random split
     progress: bool=True, # Show progress bars
 ) -> PreparedData:
     "Prepare the images, read their labels and split them; raises `BadInput` as those steps do."
-    table = read_labels(labels or data, uncertain)
+    findings = list(filter(None, map(str.strip, findings.split(",")))) if isinstance(findings, str) else findings
+    table = read_training_labels(labels or data, findings, uncertain)
     prepared, source = prepare_release(data, size, cache, on_error=on_error, progress=progress), read_source(data)
     if source == NIH and (form := table.attrs.get("form")): source = Source(form, "its own label table")
     table = _check_labels(match_table(table, prepared.paths, str(labels or data)), prepared, missing, progress,
@@ -70,8 +73,9 @@ def prepare_data(
     available = table[table["Image Index"].isin(prepared.names)].reset_index(drop=True)
     opened = dict(split=split, missing=missing, on_error=on_error, seed=seed, lists=_resolved(lists), labels=_resolved(labels),
                   uncertain=uncertain)
+    if findings: opened["findings"] = list(findings)
     used = labels_used(table, NIH if labels else source)
-    return PreparedData(Path(data), prepared, available, rows, source, used, opened=opened)
+    return PreparedData(Path(data), prepared, available, rows, source, used, table.attrs.get("findings", ()), opened=opened)
 
 # %% ../../nbs/01_data/09_dataset.ipynb #bd7eb027
 def _resolved(path):
@@ -181,8 +185,8 @@ def shuffle_labels(
     circle = rng.permutation(len(names))
     partner = np.empty_like(circle)
     partner[circle] = np.roll(circle, 1) # No patient is their own partner
-    names = [c for c in table if table[c].dtype in (np.uint8, np.float32)] # Findings, as `read_labels` has them
-    table[names] = table[names].to_numpy()[row[partner[patient]]]
+    findings = list(data.findings or FINDINGS)
+    table[findings] = label_matrix(table, findings)[row[partner[patient]]]
     return replace(data, table=table, shuffled=True)
 
 # %% ../../nbs/01_data/09_dataset.ipynb #caa7ea83

@@ -16,7 +16,6 @@ from fastcore.docments import docments
 
 from ..core.errors import EARLIER_NAMES, BadInput, check_renamed
 from ..data.labels import FINDINGS
-from ..metrics.predictions import parse_findings
 
 # %% ../../nbs/06_models/01_recipe.ipynb #520becb3
 TASKS = {"chexnet14": FINDINGS, "pneumonia": ("Pneumonia",)}
@@ -118,7 +117,6 @@ _ALLOWED = {bool: "True or False", int: "a whole number", float: "a number", str
 class Recipe:
     "How a network is trained; the defaults are the paper's (sections 2.1, 3.1, 4); raises `BadInput` for a value not allowed."
     task: str = "chexnet14" # "chexnet14": 14 findings; "pneumonia": pneumonia alone
-    findings: str = "" # Outputs of the network, separated by commas, of any vocabulary; by default those of the task
     architecture: str = "densenet121" # "densenet121"; for CPUs and small pictures "densenet_demo", "densenet_28"; "timm:NAME"
     loss: str = "paper" # "paper": of the network's own paper, CheXNet's by task; "summed", "weighted", "batch-weighted"
     size: int = 224 # Side of the images in pixels
@@ -147,12 +145,6 @@ class Recipe:
 
     def __post_init__(self):
         for f in fields(self): _check(f.name, f.type, getattr(self, f.name))
-        parse_findings(self.findings)
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        "The findings of the network's outputs, in order."
-        return parse_findings(self.findings) or TASKS[self.task]
 
 # %% ../../nbs/06_models/01_recipe.ipynb #1199846a
 def recipe_settings() -> dict: # Name -> (the paper's value, what it is)
