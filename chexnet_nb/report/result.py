@@ -151,7 +151,8 @@ def compare(
         named = {role: file for role, file in files.items() if role not in roles}
         tables = {f"table {name}": file for name, file in name_tables(listed).items()}
         return _report("compare", out, tables | named, predictions=listed, **named, uncertain=uncertain, by=by, average=average,
-                       findings=findings, unpaired=unpaired, cluster=cluster, method=method, n_boot=n_boot, seed=seed, synthetic=synthetic)
+                       findings=findings, unpaired=unpaired, cluster=cluster, method=method, n_boot=n_boot, seed=seed,
+                       synthetic=synthetic)
 
 # %% ../../nbs/10_report/04_result.ipynb #6d27b014
 def radiologists(
@@ -172,8 +173,8 @@ def radiologists(
 ) -> Result:
     "The paper's Table 1: F1 of every rater against the others, for every finding, in three protocols."
     with _as_files(_given(readers=readers, predictions=predictions, labels=labels)) as files:
-        return _report("radiologists", out, files, **files, uncertain=uncertain, findings=findings, thresholds=thresholds, fixed=fixed,
-                       resample=resample, method=method, n_boot=n_boot, seed=seed, synthetic=synthetic)
+        return _report("radiologists", out, files, **files, uncertain=uncertain, findings=findings, thresholds=thresholds,
+                       fixed=fixed, resample=resample, method=method, n_boot=n_boot, seed=seed, synthetic=synthetic)
 
 # %% ../../nbs/10_report/04_result.ipynb #6d27b016
 def predict(
