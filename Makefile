@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-EXPERIMENTS := evaluate radiologists compare scoreboard audit chexnet14 localization pneumonia
+EXPERIMENTS := evaluate radiologists panel compare scoreboard audit external chexnet14 localization pneumonia
 
 .PHONY: install hooks reports real prior ablations test test-fast lab browser readme docs clean
 

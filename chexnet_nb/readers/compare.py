@@ -174,6 +174,7 @@ def compare_readers(
     *,
     findings: str|Iterable[str]|None=None, # Findings to compare, from any vocabulary; None for all that both tables have
     labels: str|Path|None=None, # Labels to fit the thresholds on, as in `read_truth`
+    uncertain: str|None=None, # As in `read_truth`
     thresholds: object=None, # As in `read_thresholds`; None: fitted on other patients' images
     fixed: bool=False, # Keep fitted thresholds fixed in every sample; False: refit them
     resample: str="patients", # What a sample draws: "patients", or "images" as in the paper
@@ -187,7 +188,7 @@ def compare_readers(
     judged, network = read_readers(readers, findings), read_predictions(predictions, findings)
     names = common_images(judged, network, parse_findings(findings))[0]
     given = read_thresholds(thresholds, names)
-    truth = read_truth(labels, parse_findings(findings)) if given is None or labels is not None else None
+    truth = read_truth(labels, parse_findings(findings), uncertain) if given is None or labels is not None else None
     data = threshold_data(network, truth, judged["Image Index"], names) if given is None else None
     cutoffs, source, drawn = _thresholds(given, data, resample, n_boot, seed, fixed)
     panel = make_panel(judged, network, cutoffs, names)

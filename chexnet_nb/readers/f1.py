@@ -18,7 +18,7 @@ import pandas as pd
 from scipy import special
 
 from ..core.errors import BadInput, summarise
-from ..data.labels import patients_of
+from ..data.labels import label_matrix, patients_of
 from ..metrics.bootstrap import Bootstrap, best_threshold, expanded_interval, expanded_p, interval
 from ..metrics.intervals import MIN_PATIENTS, cluster_ids, holm
 from ..metrics.thresholds import fit_threshold
@@ -50,7 +50,7 @@ def threshold_data(
         raise BadInput("no image to fit the network's threshold on: the readers saw every patient with predictions and labels; "
                        "predict other images too, or give the thresholds")
     truth = others.loc[unseen["Image Index"]]
-    return ThresholdData(unseen[["Image Index", *findings]], truth[list(findings)].to_numpy(np.uint8), truth._patient.to_numpy(),
+    return ThresholdData(unseen[["Image Index", *findings]], label_matrix(truth, findings), truth._patient.to_numpy(),
                          patients.known)
 
 # %% ../../nbs/04_readers/02_f1.ipynb #f5329a0e

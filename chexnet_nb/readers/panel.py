@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['JUDGED', 'NOT_JUDGED', 'parse_judgements', 'reader_names', 'read_readers', 'simulate_readers', 'Panel',
-           'common_images', 'make_panel']
+           'common_images', 'make_panel', 'readers_panel']
 
 # %% ../../nbs/04_readers/01_panel.ipynb #d5f8be2d
 from collections.abc import Iterable
@@ -16,6 +16,7 @@ import pandas as pd
 
 from ..core.csv import find_column, read_table
 from ..core.errors import BadInput, summarise
+from ..core.hospitals import NO, YES, read_hospital, table_form
 from ..data.labels import FINDINGS, finding_name
 from ..metrics.predictions import parse_findings
 
@@ -87,8 +88,9 @@ def read_readers(
     findings: str|Iterable[str]|None=None, # Findings to read, from any vocabulary; None for those of NIH's 14 in the table
 ) -> pd.DataFrame: # Image Index, reader, then the findings: 1, 0, NaN for not judged; `.attrs["notes"]`
     "Read and check a reader table; an image read twice is one row. Raises `BadInput` for fewer than two readers."
-    expected = "a reader table is a CSV with Image ID, Reader ID and one column per finding"
-    table, requested = read_table(path, expected, dtype=str, keep_default_na=False), parse_findings(findings)
+    expected, requested = "a reader table is a CSV with Image ID, Reader ID and one column per finding", parse_findings(findings)
+    if "reader" in (known := _hospital_readers(path)): return _check_readers(known, requested, known.columns[2:], path)
+    table = read_table(path, expected, dtype=str, keep_default_na=False)
     roles = {role: _column(table, role, path) for role in _ROLES}
     images = table[roles["Image Index"]]
     result, ignored = pd.DataFrame({role: table[c].str.strip() for role, c in roles.items()}), []
@@ -122,7 +124,20 @@ def _check_readers(table, requested, ignored, path):
         raise BadInput(f"{path}: only one reader ({summarise(names)}); readers are scored against each other, so add another")
     if reserved := {"average", "network", "difference"} & set(names):
         raise BadInput(f"{path}: a reader is named {summarise(reserved)}; the result uses that name, so rename the reader")
-    return table[["Image Index", "reader", *findings]]
+    checked = table[["Image Index", "reader", *findings]]
+    checked.attrs["notes"] = table.attrs.get("notes", [])
+    return checked
+
+# %% ../../nbs/04_readers/01_panel.ipynb #b34b6345
+def _hospital_readers(path) -> pd.DataFrame: # As from `read_readers`; empty for any other table
+    "The readers of VinBigData's form, or of a mapping that names a column of readers."
+    form = table_form(path)[2] if Path(path).is_file() else None
+    if form is None or not form.reader: return pd.DataFrame()
+    known = read_hospital(path, laterals=True)
+    judged = (known.said == YES).astype(float).where((known.said == YES) | (known.said == NO))
+    table = pd.concat([known.rows[["Image Index", "reader"]], judged], axis=1)
+    table.attrs["notes"] = known.notes
+    return table
 
 # %% ../../nbs/04_readers/01_panel.ipynb #248c1bf1
 def simulate_readers(
@@ -188,6 +203,18 @@ def make_panel(
     cutoffs = np.array([thresholds[f] for f in findings])
     calls = np.stack([*calls, np.where(np.isnan(cutoffs), np.nan, scores >= cutoffs)])
     return Panel(images, [*names, "network"], findings, calls, _notes(names, calls, images, seen, by_reader.index), scores)
+
+# %% ../../nbs/04_readers/01_panel.ipynb #341a637f
+def readers_panel(
+    readers: pd.DataFrame, # As from `read_readers`
+) -> Panel: # Without a network: its calls are NaN
+    "All readers on all images that any of them read."
+    names, images = list(pd.unique(readers.reader)), list(pd.unique(readers["Image Index"]))
+    findings = list(readers.columns[2:])
+    calls = np.full((len(names)+1, len(images), len(findings)), np.nan)
+    place = pd.Index(names).get_indexer(readers.reader), pd.Index(images).get_indexer(readers["Image Index"])
+    calls[place] = readers[findings].to_numpy(float)
+    return Panel(images, [*names, "network"], findings, calls, list(readers.attrs.get("notes", [])))
 
 # %% ../../nbs/04_readers/01_panel.ipynb #24b9c606
 def _notes(names, calls, images, seen, read):

@@ -86,7 +86,7 @@ class LitCheXNet(pl.LightningModule):
     def loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         "The recipe's loss on a batch of uint8 images."
         logits_of = self.training_logits if self.training else self.model.training_logits
-        logits = logits_of(self.model.to_input(images), labels)
+        logits = logits_of(self.model.to_input(images), labels.nan_to_num())
         return recipe_loss(self.recipe, logits, labels, positives=self.positives, negatives=self.negatives)
 
     def check_finite(self, loss: torch.Tensor, kind: str, i: int) -> None:
@@ -349,10 +349,10 @@ def train(
     run, findings, options = Run(out), findings_of(study, recipe), options.with_defaults()
     _check_options(study, recipe, options)
     data = ChestData(study.cache, study.table, study.split, findings, batch_size=recipe.batch_size, seed=recipe.seed)
-    positives, images = torch.from_numpy(data.labels["train"].sum(0, dtype=float)), len(data.labels["train"])
-    if recipe.task == "pneumonia" and not 0 < positives < images:
-        raise BadInput(f"{int(positives):,} of {images:,} training images show pneumonia; the loss needs both "
-                       "kinds: add images, or choose another split")
+    positives, negatives = (torch.from_numpy((data.labels["train"] == y).sum(0, dtype=float)) for y in (1, 0))
+    if recipe.task == "pneumonia" and not (positives*negatives).all():
+        raise BadInput(f"{int(positives.min()):,} of {int((positives+negatives).max()):,} training images show "
+                       f"{' or '.join(findings).lower()}; the loss needs both kinds: add images, or choose another split")
     record = run_record(study, recipe, data, options)
     if reuse and run.finished:
         run.refuse_other(record)
@@ -362,7 +362,7 @@ def train(
     record |= dict(start=weights_fingerprint(model), start_weights=model.weights_origin or "as given or random",
                    start_run=str(Path(start).resolve()) if start else None,
                    fitted_on=["train", "val"] if recipe.frozen else ["train"])
-    training = LitCheXNet(model.to(memory_format=torch.channels_last), recipe, positives, images-positives)
+    training = LitCheXNet(model.to(memory_format=torch.channels_last), recipe, positives, negatives)
     lock = folder_lock(run.folder, "training into") if is_main_process() else nullcontext()
     with lock, wrap_os_errors(run.folder):
         run = Run(out) # Read again: another process may have written to it

@@ -15,22 +15,26 @@ from ..models.recipe import Recipe, find_architecture
 # %% ../../nbs/08_training/01_losses.ipynb #a58dc590
 def summed_bce(
     logits: torch.Tensor, # shape (batch, findings)
-    labels: torch.Tensor, # 0/1, float, shape (batch, findings)
+    labels: torch.Tensor, # 0/1, float, NaN where not judged, shape (batch, findings)
 ) -> torch.Tensor: # Scalar
     "Sum over the findings of the binary cross-entropies, mean over the images (paper, section 4)."
-    return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").sum(1).mean()
+    return _sum_judged(logits, labels)
+
+def _sum_judged(logits, labels, weights=None):
+    "Cross-entropies summed over the findings, mean over the images; 0 for a finding that is not judged."
+    losses = F.binary_cross_entropy_with_logits(logits, torch.nan_to_num(labels), weights, reduction="none")
+    return torch.where(labels.isnan(), 0, losses).sum(1).mean()
 
 # %% ../../nbs/08_training/01_losses.ipynb #ba844b59
 def weighted_bce(
     logits: torch.Tensor, # shape (batch, findings)
-    labels: torch.Tensor, # 0/1, float, shape (batch, findings)
+    labels: torch.Tensor, # 0/1, float, NaN where not judged, shape (batch, findings)
     positives: torch.Tensor|int, # |P|, positive training images; a number, or shape (findings,)
     negatives: torch.Tensor|int, # |N|, negative training images
 ) -> torch.Tensor: # Scalar
     "The paper's weighted binary cross-entropy (section 2.1), summed over the findings, mean over the images."
     total = positives + negatives
-    weights = torch.where(labels > 0, negatives/total, positives/total)
-    return F.binary_cross_entropy_with_logits(logits, labels, weights, reduction="none").sum(1).mean()
+    return _sum_judged(logits, labels, torch.where(labels > 0, negatives/total, positives/total))
 
 # %% ../../nbs/08_training/01_losses.ipynb #19317090
 def correct_prevalence(
@@ -45,12 +49,11 @@ def correct_prevalence(
 # %% ../../nbs/08_training/01_losses.ipynb #14999cc0
 def batch_weighted_bce(
     logits: torch.Tensor, # shape (batch, findings)
-    labels: torch.Tensor, # 0/1, float, shape (batch, findings)
+    labels: torch.Tensor, # 0/1, float, NaN where not judged, shape (batch, findings)
 ) -> torch.Tensor: # Scalar
     "W-CEL (Wang et al. 2017, equation 1): weighted by the batch's ones and zeros; summed over findings, mean over images."
-    ones = labels.sum()
-    weights = torch.where(labels > 0, labels.numel()/ones, labels.numel()/(labels.numel()-ones))
-    return F.binary_cross_entropy_with_logits(logits, labels, weights, reduction="none").sum(1).mean()
+    ones, judged = labels.nansum(), labels.numel()-labels.isnan().sum()
+    return _sum_judged(logits, labels, torch.where(labels > 0, judged/ones, judged/(judged-ones)))
 
 # %% ../../nbs/08_training/01_losses.ipynb #33fa224c
 def loss_name(
