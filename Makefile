@@ -45,9 +45,10 @@ test-fast: $(READY)
 	$(TESTS)/test_notebooks.py tests/test_in_step.py --changed --within 80
 
 # Notebooks are cleaned as they are saved (hooks); experiments write to reports/, as the command does. All of the checkout is
-# at hand.
+# at hand; the list of files begins with the tutorials.
 lab: $(READY) hooks
-	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" nbs/welcome.ipynb
+	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" \
+	  --LabApp.default_url="/lab/tree/nbs/welcome.ipynb?file-browser-path=/nbs/tutorials"
 
 # The browser of class activation maps as a page of its own, for whoever has the token in the link that it prints; under another
 # name than this machine's it answers nobody (no remote access: a page elsewhere could otherwise reach it by a name of its own).

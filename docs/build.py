@@ -12,13 +12,15 @@ from urllib.parse import quote
 
 sys.path.insert(0, str(Path(__file__).parent))
 import api
-from cells import as_json, markdown, notebook, split_directives
-from chexnet_nb.report.experiment import report_order
+from cells import notebook, split_directives
+from chexnet_nb.report.experiment import NOT_REAL, report_order
 
 ROOT = Path(__file__).parents[1]
 REPO = "https://github.com/chexnet-nb/chexnet_nb"
 TUTORIALS = "score readers own_model phantom release cam_browser radiograph".split() # In this order, others after them
 GUIDES = "install predictions readers radiographs data experiments training weights devices".split()
+WORDS = {"tutorials/cam_browser": "heatmap, saliency, saliency map, Grad-CAM, class activation map, viewer"} # Of notebooks
+BADGE = re.compile(r"\[!\[[^\]]*\]\(https?:[^)]*\)\]\([^)]*\)\s*") # Pictures from other hosts, which no page asks
 MARKDOWN_LINK = re.compile(r"(!?\[(?:[^\]\\]|\\.)*\])\(([^)\s]+)((?: \"[^\"]*\")?)\)")
 NAME = re.compile(r"(?<![`\w])`([A-Za-z][\w.]*)(\(\))?`(?![`\w])")
 
@@ -45,7 +47,7 @@ def known_order(names, files):
 
 def find_pages(root):
     "Everything that becomes a page, in the order of the site."
-    nbs, pages = root/"nbs", [Page(root/"nbs/index.ipynb", "index", "")]
+    nbs, pages = root/"nbs", []
     texts = lambda folder: [f for f in (nbs/folder).glob("*") if f.suffix in (".ipynb", ".md")]
     pages += [Page(f, f"tutorials/{f.stem}", "Tutorials") for f in known_order(TUTORIALS, texts("tutorials"))]
     pages += [Page(f, f"guide/{f.stem}", "How-to") for f in known_order(GUIDES, texts("guide"))]
@@ -61,6 +63,7 @@ def find_pages(root):
         pages.append(Page(f, name[0], "API", name[1]))
     pages += [Page(f, f"reference/{f.stem}", "Reference") for f in sorted((nbs/"reference").glob("*.md"))]
     pages += [Page(root/"data/README.md", "reference/data", "Reference"),
+              Page(nbs/"index.ipynb", "readme", "Project", "Results, speed, limits (README)"),
               Page(root/"CONTRIBUTING.md", "contributing", "Project"),
               Page(root/"CHANGELOG.md", "changes", "Project")]
     return [p for p in pages if p.file.exists()]
@@ -130,7 +133,7 @@ class Site:
         def named(m):
             full = self.meaning(m[1], page)
             return f"{{py:obj}}`{m[1]}{m[2] or ''} <{full}>`" if full else m[0]
-        parts = re.split(r"(^ *```.*?^ *```)", text, flags=re.M | re.S)
+        parts = re.split(r"(^ *```.*?^ *```)", BADGE.sub("", text), flags=re.M | re.S)
         for i in range(0, len(parts), 2):
             lines = self.linked(parts[i], page).split("\n")
             parts[i] = "\n".join(line if line.startswith("#") or "](" in line and "`" in line.split("](")[0].split("[")[-1]
@@ -146,15 +149,18 @@ def top(page):
     elif page.file.suffix == ".ipynb":
         links += [("Open in Colab", f"https://colab.research.google.com/github/{repo}/blob/main/{path}"),
                   ("Open in Binder", f"https://mybinder.org/v2/gh/{repo}/main?labpath={quote(str(path), safe='')}")]
-    return '<p class="page-links">' + " ".join(f'<a href="{url}">{name}</a>' for name, url in links) + "</p>"
+    headline = page.file.parent/"headline.json"
+    drawn = page.section == "Reports" and json.loads(headline.read_text(encoding="utf-8"))["synthetic"]
+    box = f'\n<p class="synthetic"><strong>Synthetic data.</strong> {NOT_REAL}</p>' if drawn else ""
+    return '<p class="page-links">' + " ".join(f'<a href="{url}">{name}</a>' for name, url in links) + "</p>" + box
 
 
 def with_top(text, page):
     "The links after a page's first heading, and words that the search shall find it by: `keywords: …` in its front matter."
     front = re.match(r"---\n(.*?)\n---\n", text, re.S)
     if front: text = text[front.end():]
-    words = re.search(r"^keywords: *(.*)$", front[1], re.M)[1].split(",") if front else []
-    index = f"```{{index}} {', '.join('!' + w.strip() for w in words)}\n```\n" if words else ""
+    words = re.search(r"^keywords: *(.*)$", front[1], re.M)[1] if front else WORDS.get(page.name, "")
+    index = f"```{{index}} {', '.join('!' + w.strip() for w in words.split(','))}\n```\n" if words else ""
     return re.sub(r"^(# .*\n?)", lambda m: f"{m[1].rstrip()}\n\n{top(page)}\n\n{index}", text, count=1, flags=re.M)
 
 
@@ -187,12 +193,35 @@ def overview(site, section, title, text, more=""):
     (site.out/f"{place.name}.md").write_text("\n".join([*lines, toctree(entries), ""]), encoding="utf-8")
 
 
+CARDS = {
+    "tutorials/score": ("Score a table", "AUROCs with intervals from any model's probabilities, in a minute, without a GPU."),
+    "tutorials/readers": ("Compare radiologists", "F1 of your readers and a network by the paper's protocol, with a test."),
+    "tutorials/cam_browser": ("Look at films", "A run's radiographs with their class activation maps, by keys and mouse."),
+    "tutorials/phantom": ("Train a network", "Data, training, scores and maps on drawn chests, in minutes on a laptop.")}
+
+
+def landing(site):
+    "The home page: the picture and the numbers that the README begins with, and where to go."
+    cells = json.loads((site.root/"nbs/index.ipynb").read_text(encoding="utf-8"))["cells"]
+    place = Page(site.root/"nbs/index.ipynb", "index", "")
+    text = "".join(next(c for c in cells if c["cell_type"] == "markdown")["source"])
+    numbers = next(o["data"]["text/markdown"] for c in cells for o in c.get("outputs", ()) if "text/markdown" in o["data"])
+    picture = text[text.index("\n![")+1:]
+    cards = "\n".join(f'<a class="card" href="{name}.html"><strong>{title}</strong><span>{said}</span></a>'
+                      for name, (title, said) in CARDS.items())
+    intro = [f"# {heading(place.file)[0]}", heading(place.file)[1], f'<div class="cards">\n{cards}\n</div>']
+    (site.out/"index.md").write_text("\n\n".join([*intro, site.linked("".join(numbers), place), site.linked(picture, place),
+        "New here: [install](guide/install.md). Everything that was measured: [reports](reports/index.md). In Python: "
+        "[the packages](api/index.md). What else there is, how fast, and what cannot be reproduced: [README](readme.ipynb).",
+        contents(site)]), encoding="utf-8")
+
+
 def contents(site):
     "The hidden tables of contents of the home page, one a section, in order."
     parts = {"Tutorials": [], "How-to": [], "Experiments and reports": ["reports/index"], "API": ["api/index"],
              "Reference": [], "Project": []}
     for p in site.pages:
-        if p.section in parts and p.section != "API": parts[p.section].append(p.name)
+        if p.section in parts and p.section != "API": parts[p.section].append(f"{p.title} <{p.name}>" if p.title else p.name)
     return "\n\n".join(toctree(entries, f":caption: {section}") for section, entries in parts.items() if entries)
 
 
@@ -207,13 +236,13 @@ def write_pages(
         (out/page.source).parent.mkdir(parents=True, exist_ok=True)
         if page.file.suffix == ".ipynb": text = notebook(page, site, lambda text: with_top(text, page))
         else: text = with_top(site.prose(page.file.read_text(encoding="utf-8"), page), page)
-        if page.name == "index": text = as_json(json.loads(text)["cells"] + [markdown(contents(site))])
         (out/page.source).write_text(text, encoding="utf-8")
     overview(site, "API", "The packages", "In the order of import: a package imports from those above it, and inside "
              'a package a module imports those before it. <a href="../genindex.html">All names, from A to Z</a>.')
     overview(site, "Reports", "Experiments and their reports", "A report is an executed experiment; no radiograph is shown. "
              "Results on the phantom and on simulated readers are synthetic and say so. For research only, not for diagnosis.",
              more="Experiments")
+    landing(site)
     return site
 
 

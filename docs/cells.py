@@ -5,6 +5,9 @@ import re
 import api
 
 
+LOCAL_LINK = re.compile(r'<a href="(?![a-z]+:|#)[^"]*"[^>]*>(.*?)</a>') # Of an output: to what a notebook made beside itself
+
+
 def split_directives(cell):
     "A code cell's source without its directives, and the directives as a dict; of other cells nothing."
     if cell["cell_type"] != "code": return "", {}
@@ -20,6 +23,7 @@ def output(o, alt, page, site):
     data = o.get("data", {})
     if "text/markdown" in data: data["text/markdown"] = site.linked("".join(data["text/markdown"]), page, rendered=True)
     data.pop("application/vnd.jupyter.widget-view+json", None)
+    if "text/html" in data: data["text/html"] = LOCAL_LINK.sub(r"\1", "".join(data["text/html"]))
     for kind in [k for k in data if k.startswith("image/")]:
         said = o.get("metadata", {}).get(kind, {}).get("alt") or re.search(r'alt="([^"]+)"', "".join(data.get("text/html", "")))
         o.setdefault("alt", said if isinstance(said, str) else said[1] if said else alt)

@@ -1,4 +1,6 @@
 "`[tool.nbdev]` in pyproject.toml says what settings.ini says; Jupyter's settings clean this checkout's notebooks alone."
+import asyncio
+import json
 import shutil
 from configparser import ConfigParser
 from pathlib import Path
@@ -45,3 +47,19 @@ def test_notebooks_of_the_checkout_are_cleaned_as_they_are_saved(tmp_path):
         cleaned = place == "checkout"
         assert [o.name for o in saved.cells[0].outputs] == (["stdout"] if cleaned else ["stdout", "stderr"])
         assert (saved.cells[0].execution_count is None) == cleaned == ("widgets" not in saved.metadata)
+
+
+def test_opening_a_notebook_of_the_checkout_does_not_change_it(tmp_path):
+    "It is read with what its kernel says of itself; and no question about news is asked."
+    nbformat = pytest.importorskip("nbformat")
+    loader = pytest.importorskip("traitlets.config.loader").PyFileConfigLoader
+    for place in ("checkout/.ci", "elsewhere"): (tmp_path/place).mkdir(parents=True)
+    shutil.copy(ROOT/".ci/lab.py", tmp_path/"checkout/.ci")
+    config = loader("lab.py", tmp_path/"checkout/.ci").load_config()
+    manager = config.ServerApp.contents_manager_class(root_dir=str(tmp_path))
+    for place, filled in dict(checkout=True, elsewhere=False).items():
+        nbformat.write(nbformat.v4.new_notebook(), tmp_path/place/"x.ipynb")
+        model = asyncio.run(manager.get(f"/{place}/x.ipynb"))
+        assert ({"kernelspec", "language_info"} <= set(model["content"]["metadata"])) == filled
+    news = json.loads((ROOT/".ci/overrides.json").read_text(encoding="utf-8"))["@jupyterlab/apputils-extension:notification"]
+    assert news == dict(fetchNews="false", checkForUpdates=False)

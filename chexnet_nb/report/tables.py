@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['FOLDED_ROWS', 'RESULT_COLUMNS', 'PAPER_REMARKS', 'Html', 'format_number', 'format_ci', 'format_p', 'html_table',
            'html_list', 'synthetic_note', 'ci_columns', 'page_table', 'pivot_estimates', 'published', 'published_auroc',
-           'provenance_of', 'result_provenance', 'provenance_table', 'data_note', 'write_tables', 'write_headline']
+           'provenance_of', 'content_sha256', 'result_provenance', 'provenance_table', 'data_note', 'write_tables',
+           'write_headline']
 
 # %% ../../nbs/10_report/02_tables.ipynb #91cb104a
 import hashlib
@@ -231,12 +232,16 @@ def provenance_of(
     **settings, # Such as n_boot and seed
 ) -> dict:
     "What a result was made from: files by name and SHA-256, images by fingerprint, settings and versions."
-    used = {role: dict(file=Path(path).name, sha256=_sha256(path)) for role, path in files.items()}
+    used = {role: dict(file=Path(path).name, sha256=content_sha256(path)) for role, path in files.items()}
     if "labels" not in used: used["labels"] = dict(file="packaged copy of Data_Entry_2017_v2020.csv", version="v2020")
     return dict(files=used, images=len(images), images_fingerprint=fingerprint(images), **settings,
                 versions={name: _installed(name) for name in ("chexnet_nb", "numpy", "scipy", "pandas", "matplotlib")})
 
-def _sha256(path): return hashlib.sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else "folder"
+def content_sha256(
+    path: str|Path, # A file or a folder
+) -> str: # 64 hexadecimal digits, or "folder"
+    "The SHA-256 of a file's content."
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else "folder"
 
 def _installed(name):
     try: return version(name)
