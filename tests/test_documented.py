@@ -1,0 +1,205 @@
+"""What the documentation says of commands holds: each line of README, guides and `--help` is run on small data, or excused.
+
+A line is run in a folder of its own that holds what the line names: a phantom, a run, tables, films. Options that make it
+quick are added behind it; what the line itself says of a recipe is checked as it stands.
+"""
+import inspect
+import re
+import shlex
+import shutil
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import warm
+from PIL import Image
+
+from chexnet_nb.data.labels import label_matrix, read_labels
+from chexnet_nb.metrics.intervals import MIN_PATIENTS
+from chexnet_nb.metrics.predictions import simulate_predictions
+from chexnet_nb.models.recipe import RECIPES, new_recipe, recipe_settings
+from chexnet_nb.readers.panel import simulate_readers
+from chexnet_nb.report.cli import COMMANDS
+from chexnet_nb.report.command import EXAMPLES, command_parser
+from chexnet_nb.report.experiment import check_parameters, find_experiment, preset_values
+
+pytestmark = pytest.mark.xdist_group("documented") # One process makes what the lines share
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT/"README.md", *sorted(p for folder in ("data", "nbs/guide", "nbs/reference") for p in (ROOT/folder).glob("*.md"))]
+QUICK = dict(train="--architecture densenet_28 --size 28 --no-pretrained --epochs 1 --precision 32-true",
+             phantom="--patients 12 --size 64", prepare="--size 28",
+             **dict.fromkeys(("evaluate", "compare", "radiologists"), "--n-boot 100"))
+EXCUSED = { # The beginning of a line -> why it is not run; every `chexnet` among them is parsed all the same
+    "git|pip|docker|python|jupyter|source": "installs, or is a shell's own",
+    "make": "test_a_target_exists",
+    "#SBATCH|srun|torchrun|chexnet train .*--devices": "several machines or GPUs; test_training runs two processes",
+    "chexnet download|chexnet push|chexnet import hf:": "network",
+    "chexnet import (densenet121-res224-nih|timm:)": "network; test_release imports by name from a server of its own",
+    "chexnet import .*resnet50": "100 MB of weights; the notebook runs.external imports such files",
+    "chexnet (pneumoniamnist|medmnist)": "network",
+    "chexnet run": "test_experiments runs every experiment",
+}
+
+
+def lines(text):
+    "The command lines of a page: what stands in blocks of `sh`, and of no language, without comments."
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S)
+    joined = "\n".join(block for language, block in blocks if language in ("", "sh")).replace("\\\n", " ")
+    words = [shlex.split(line, comments=not line.startswith("#SBATCH")) for line in joined.splitlines() if "'" not in line[:1]]
+    known = ("chexnet", "make", "git", "pip", "docker", "python", "jupyter", "source", "srun", "torchrun", "#SBATCH")
+    return [shlex.join(part) for line in words if line and line[0] in known for part in split(line)]
+
+
+def split(words):
+    "The commands of a line, without where their output goes."
+    if "&&" not in words: return [words[:words.index(">>")] if ">>" in words else words]
+    at = words.index("&&")
+    return [words[:at], *split(words[at+1:])]
+
+
+DOCUMENTED = {line: page.relative_to(ROOT).as_posix() for page in PAGES for line in lines(page.read_text(encoding="utf-8"))}
+DOCUMENTED |= {line: f"chexnet help {name}" for name, text in EXAMPLES.items() for line in lines(f"```sh\n{text}\n```")
+               if line not in DOCUMENTED}
+
+
+def excuse(line): return next((why for pattern, why in EXCUSED.items() if re.match(rf"({pattern})\b", line)), "")
+
+
+def kind(line):
+    "A command with the names of its options: lines that differ in values alone are one kind."
+    command, *words = shlex.split(line)[1:]
+    return command, sum(not word.startswith("-") for word in words), *sorted(w for w in words if w.startswith("-"))
+
+
+RUN = {kind(line): line for line in reversed(DOCUMENTED) if line.startswith("chexnet ") and not excuse(line)}
+
+
+@pytest.mark.parametrize("pattern", EXCUSED)
+def test_no_excuse_is_left_over(pattern): assert any(re.match(rf"({pattern})\b", line) for line in DOCUMENTED)
+
+
+def parsed(line):
+    "The values of a `chexnet` line; an unknown option ends the test."
+    words = shlex.split(line)
+    return vars(command_parser(COMMANDS[words[1]]).parse_args(words[2:]))
+
+
+@pytest.mark.parametrize("line", [line for line in DOCUMENTED if line.startswith("chexnet ")])
+def test_a_line_is_what_the_command_takes(line):
+    values = parsed(line)
+    if line.startswith("chexnet run "):
+        notebook = find_experiment(values["experiment"])
+        check_parameters(notebook, preset_values(notebook, values["preset"]) | dict(p.split("=", 1) for p in values["p"]))
+    if line.startswith("chexnet train ") and values["task"]:
+        new_recipe(values["recipe"], **{k: v for k, v in values.items() if k in recipe_settings()})
+
+
+@pytest.mark.parametrize("line", [line for line in DOCUMENTED if line.startswith("make ")])
+def test_a_target_exists(line):
+    assert re.search(rf"^[\w -]*\b{line.split()[1]}\b[\w -]*:", (ROOT/"Makefile").read_text(), re.M)
+
+
+class Ground:
+    "What lines name, each made once."
+    def __init__(self, folder): self.folder = folder
+
+    @cache
+    def data(self):
+        "A phantom (synthetic)."
+        assert warm.chexnet("phantom", self.folder/"data", "--patients", 14, "--size", 64)[0] == 0
+        return self.folder/"data"
+
+    @cache
+    def run(self):
+        out = self.folder/"run"
+        code, _, err = warm.chexnet("train", self.data(), "--task", "chexnet14", "--split", "official", "--out", out,
+                                    *QUICK["train"].split())
+        assert code == 0, err
+        return out
+
+    def predictions(self): return saved(simulate_predictions(*labelled(400)), self.folder/"predictions.csv")
+
+    def readers(self):
+        rows, few = labelled(60)
+        return saved(simulate_readers(rows["Image Index"], label_matrix(rows, few), few), self.folder/"readers.csv")
+
+    def images(self):
+        (self.folder/"images.txt").write_text("\n".join(labelled(300)[0]["Image Index"]))
+        return self.folder/"images.txt"
+
+    def film(self): return sorted((self.data()/"images").glob("*.png"))[0]
+
+    def films(self):
+        folder = self.folder/"films"
+        folder.mkdir(exist_ok=True)
+        for film in sorted((self.data()/"images").glob("*.png"))[:2]: shutil.copy(film, folder)
+        return folder
+
+    def dicom(self):
+        pydicom = pytest.importorskip("pydicom")
+        values, file = np.asarray(Image.open(self.film()).convert("L")).astype("<u2")*16, self.folder/"film.dcm"
+        d = pydicom.Dataset()
+        d.file_meta = pydicom.dataset.FileMetaDataset()
+        d.file_meta.TransferSyntaxUID, d.SOPClassUID = "1.2.840.10008.1.2.1", "1.2.840.10008.5.1.4.1.1.1"
+        d.file_meta.MediaStorageSOPClassUID, d.file_meta.MediaStorageSOPInstanceUID = d.SOPClassUID, "1.2.3"
+        d.SOPInstanceUID, (d.Rows, d.Columns), d.SamplesPerPixel = "1.2.3", values.shape, 1
+        d.PhotometricInterpretation, d.PixelRepresentation = "MONOCHROME2", 0
+        d.BitsAllocated, d.BitsStored, d.HighBit, d.PixelData = 16, 12, 11, values.tobytes()
+        d.save_as(file, enforce_file_format=True)
+        return file
+
+    @cache
+    def weights(self):
+        "A state dict of torchvision's DenseNet-121 with 14 outputs."
+        import torch
+        from torchvision.models import densenet121
+        torch.save({"state_dict": densenet121(num_classes=14).state_dict()}, self.folder/"model.pth.tar")
+        return self.folder/"model.pth.tar"
+
+
+def labelled(n): return read_labels().head(n), ["Effusion", "Mass"]
+
+
+def saved(table, file):
+    table.to_csv(file, index=False)
+    return file
+
+
+NAMED = {"data": r"data/\w+|my_data", "run": r"runs/\w+|RUN", "readers": r"\w*readers\.csv", "predictions": r"[\w/]+\.csv",
+         "images": r"\w+\.txt", "films": r"films/?|folder/of/films", "film": r"\w+\.png", "dicom": r"\w+\.dcm",
+         "weights": r"[\w.]+\.pth(\.tar)?"}
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory): return Ground(tmp_path_factory.mktemp("ground"))
+
+
+def furnish(ground, here, line):
+    "Put what a line names where the line says; its own output is not there."
+    values, words = parsed(line), shlex.split(line)[2:]
+    made = {str(values.get("out"))}
+    for name in dict.fromkeys(word.split("=")[-1] for word in words):
+        what = next((what for what, pattern in NAMED.items() if re.fullmatch(pattern, name)), None)
+        if what is None or name in made: continue
+        (here/name).parent.mkdir(parents=True, exist_ok=True)
+        source = getattr(ground, what)()
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, here/name)
+
+
+@pytest.mark.parametrize("line", RUN.values())
+def test_a_line_runs(line, ground, tmp_path):
+    command, *words = shlex.split(line)[1:]
+    if "onnx" in line and not find_spec("onnxruntime"): pytest.skip("ONNX Runtime is not installed")
+    if command != "phantom": furnish(ground, tmp_path, line)
+    if command == "index": shutil.copytree(ROOT/"reports/evaluate-paper", tmp_path/"reports/evaluate-paper")
+    if command == "verify": assert warm.chexnet("prepare", *words, cwd=tmp_path)[0] == 0
+    quick = shlex.split(QUICK.get(command, "")) if "--from" not in words else []
+    if command == "train" and quick: quick += ["--split", "official"]*("--split" not in words) + ["--seeds", "2"]*("--seeds" in words)
+    if "--from" in words: shutil.copytree(ground.data(), tmp_path/"data")
+    code, out, err = warm.chexnet(command, *words, *quick, cwd=tmp_path)
+    assert code == 0 and "Traceback" not in err, f"{DOCUMENTED[line]}: {line}\n{err[-2000:]}"
+    written = parsed(line).get("out")
+    assert (tmp_path/written).exists() if written else out
