@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['INTERVAL_NOTE', 'MIN_SEEDS', 'name_tables', 'average_table', 'same_images', 'score_models', 'spread_table', 'Effect',
-           'recipe_effect', 'effect_table', 'random_test_sets']
+           'recipe_effect', 'effect_table', 'detectable_effects', 'random_test_sets']
 
 # %% ../../nbs/03_metrics/07_compare.ipynb #b666c332
 from collections.abc import Iterable, Mapping, Sequence
@@ -129,18 +129,21 @@ def _spread(estimates, kept):
     "Mean over seeds, its two standard deviations, and the interval of one more run, of the mean over the findings kept."
     values = np.array([np.mean([aurocs[i].value for i in kept]) for aurocs in estimates.values()])
     influences = [np.mean([aurocs[i].influence for i in kept], axis=0) for aurocs in estimates.values()]
-    n, mean, sd_training = len(values), values.mean(), values.std(ddof=1)
+    n, mean, between = len(values), values.mean(), values.std(ddof=1)
     sd_patients = np.mean([np.sqrt(d@d) for d in influences])
-    margin = np.hypot(stats.t.isf(.025, n-1)*sd_training*np.sqrt(1+1/n),
-                      stats.t.isf(.025, len(influences[0])-1)*sd_patients)
-    return mean, sd_training, sd_patients, max(0., mean-margin), min(1., mean+margin)
+    margin = np.hypot(stats.t.isf(.025, n-1)*between*np.sqrt(1+1/n), stats.t.isf(.025, len(influences[0])-1)*sd_patients)
+    return mean, _training_sd(values, influences), sd_patients, max(0., mean-margin), min(1., mean+margin)
+
+def _training_sd(values, influences):
+    "Spread of values between seeds without the test images' part, from each seed's value and its influences by patient."
+    return np.sqrt(max(0., np.var(values, ddof=1)-np.var(influences, axis=0, ddof=1).sum()))
 
 # %% ../../nbs/03_metrics/07_compare.ipynb #62c1f706
 def spread_table(
     labels: np.ndarray, # 0/1, shape (images, findings)
     tables: Mapping[str, pd.DataFrame], # Seed -> predictions of one recipe, of those images and findings
     groups: np.ndarray, # Patient of each image
-) -> pd.DataFrame: # finding, mean (of seeds), sd_training (between seeds), sd_patients (DeLong's), low, high
+) -> pd.DataFrame: # finding, mean (of seeds), sd_training (of the training), sd_patients (DeLong's), low, high
     "Both spreads of one recipe, between seeds and between patients; low to high covers the AUROC of one more run."
     estimates = _estimates(labels, tables, groups)
     findings, kept = list(next(iter(tables.values())).columns[1:]), _enough_patients(estimates)
@@ -164,6 +167,8 @@ class Effect(NamedTuple):
     patients: float=np.nan # Standard error by patients
     findings: int=0 # How many the mean is over
     note: str="" # Why there is no interval
+    own_noise: float=np.nan # Standard error by patients of one seed's difference, what only that seed has
+    shared_noise: float=np.nan # The same, what all seeds have in common
 
 # %% ../../nbs/03_metrics/07_compare.ipynb #d6fc5d93
 def recipe_effect(
@@ -195,11 +200,11 @@ def _effect(differences, influences, degrees, findings):
     "The effect from the difference of each seed and the patients' influences on it, shape (seeds, patients)."
     value, seeds, mean = float(differences.mean()), len(differences), influences.mean(0)
     test_noise, by_seeds, by_patients = influences.var(0, ddof=1).sum(), differences.var(ddof=1), mean@mean
-    errors = np.sqrt([by_seeds/seeds, max(0., by_patients-test_noise/seeds)])
-    def margin(p): return np.hypot(*(stats.t.isf(p/2, [seeds-1, degrees])*errors))
+    shared = max(0., by_patients-test_noise/seeds)
+    def margin(p): return np.hypot(*(stats.t.isf(p/2, [seeds-1, degrees])*np.sqrt([by_seeds/seeds, shared])))
     p = optimize.brentq(lambda p: margin(p)-abs(value), 1e-12, 1) if 0 < abs(value) < margin(1e-12) else float(value == 0)
-    reach, training = margin(.05), np.sqrt(max(0., by_seeds-test_noise))
-    return Effect(value, value-reach, value+reach, p, training, np.sqrt(by_patients), findings)
+    return Effect(value, value-margin(.05), value+margin(.05), p, _training_sd(differences, influences), np.sqrt(by_patients),
+                  findings, own_noise=np.sqrt(test_noise), shared_noise=np.sqrt(shared))
 
 # %% ../../nbs/03_metrics/07_compare.ipynb #f74ed45d
 def effect_table(
@@ -217,6 +222,25 @@ def effect_table(
     table = pd.DataFrame(rows, columns=columns)
     table.insert(8, "p_adjusted", holm(table.p.to_numpy(float)))
     return table
+
+# %% ../../nbs/03_metrics/07_compare.ipynb #961eab90
+def detectable_effects(
+    effect: Effect, # Of a few runs at hand, with an interval
+    tested: int, # Patients of their test set
+    *,
+    seeds: Sequence[int]=(3, 5, 10, 20), # Runs of each recipe
+    patients: Sequence[int]=(300, 1000, 3000, 10_000), # Of another test set of the same kind
+    power: float=.8, # Probability of an interval without 0
+) -> pd.DataFrame: # One row per number of seeds, one column per number of patients
+    "The smallest difference of two recipes that so many seeds and patients show; raises `BadInput` without spreads or seeds."
+    if np.isnan(effect.training):
+        raise BadInput(f"this effect has no spreads ({effect.note}); give the effect of {MIN_SEEDS} seeds")
+    if min(seeds) < MIN_SEEDS: raise BadInput(f"{min(seeds)} seeds; an interval needs {MIN_SEEDS} or more")
+    s, share = np.array(seeds)[:, None], tested/np.array(patients)
+    by_seeds, shared = (effect.training**2 + effect.own_noise**2*share)/s, effect.shared_noise**2*share + 0*s
+    reach = np.hypot(stats.t.isf(.025, s-1)*np.sqrt(by_seeds), stats.norm.isf(.025)*np.sqrt(shared))
+    table = pd.DataFrame(reach + stats.norm.ppf(power)*np.sqrt(by_seeds+shared), index=seeds, columns=patients)
+    return table.rename_axis(index="seeds", columns="patients")
 
 # %% ../../nbs/03_metrics/07_compare.ipynb #7cf2055f
 def random_test_sets(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GOOGLE_FINDINGS', 'GOOGLE_SAMPLES', 'NIH_EQUIVALENTS', 'RATES', 'read_experts', 'read_google', 'read_majority',
            'read_normal', 'read_rsna', 'matching_nih', 'nih_score', 'join_experts', 'ppv_at', 'label_noise',
-           'label_shares', 'ppv_table', 'against_experts', 'best_outputs']
+           'label_shares', 'ppv_table', 'against_experts', 'corrected_for_labels', 'best_outputs']
 
 # %% ../../nbs/04_readers/05_experts.ipynb #54bf2cdd
 import json
@@ -15,14 +15,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from ..core.csv import check_unique, find_column, normalise_name, read_table
 from ..core.errors import BadInput, summarise
 from ..data.labels import FINDINGS, bundled_table
 from ..data.splits import known_subsets
-from chexnet_nb.metrics.intervals import (
-    MIN_PATIENTS, AurocEstimate, auroc_ci, auroc_delong, count_classes, paired_difference, propagate_interval, proportion_ci,
-    too_few_patients)
+from ..metrics.intervals import (
+    MIN_PATIENTS, AurocEstimate, auroc_ci, auroc_delong, count_classes, paired_difference, propagate_interval, proportion,
+    proportion_ci, too_few_patients)
 from .f1 import check_choice, majority
 from .kappa import cohen_kappa
 from .panel import JUDGED, NOT_JUDGED, parse_judgements, read_readers
@@ -305,6 +306,46 @@ def against_experts(
             row |= {name: value, f"{name}_low": low, f"{name}_high": high}
         rows.append(row)
     return pd.DataFrame(rows)
+
+# %% ../../nbs/04_readers/05_experts.ipynb #6ee041c4
+def _two_phase(by_experts, by_label, of_all, patients):
+    "The corrected number, its interval, and its variance over that of the experts' alone."
+    beside = of_all.influence-by_label.influence
+    own, change = by_experts.influence@by_experts.influence, beside@beside
+    share = np.clip(-(by_experts.influence@beside)/change, 0, 1) if change > 0 else 0.
+    influence = by_experts.influence + share*beside
+    value = by_experts.value + share*(of_all.value-by_label.value)
+    margin = stats.t.isf(.025, patients-1)*np.linalg.norm(influence)
+    return value, max(0., value-margin), min(1., value+margin), influence@influence/own if own > 0 else np.nan
+
+def _phases(truth, label, score, calls, judged, groups):
+    "AUROC, sensitivity and PPV against experts and label on the sample, and against the label on all images."
+    def measures(y, among):
+        return (auroc_delong(y, score, groups, among), proportion(calls, y & among, groups), proportion(y, calls & among, groups))
+    return zip(measures(truth, judged), measures(label, judged), measures(label, np.ones(len(label), bool)))
+
+# %% ../../nbs/04_readers/05_experts.ipynb #fbc95b61
+def corrected_for_labels(
+    predictions: pd.DataFrame, # Image Index and NIH's findings, of all images
+    labels: pd.DataFrame, # NIH's labels of the same images, in the same order
+    experts: pd.DataFrame, # As from `read_google`, "random": images drawn at random from those
+    thresholds: np.ndarray, # Of each NIH finding, shape (images, findings)
+    groups: np.ndarray, # Patient of each image
+) -> pd.DataFrame: # finding, images, judged, experts (positives), measure, by_experts, corrected, low, high, variance (ratio)
+    "AUROC, sensitivity and PPV against experts who read a random sample, sharpened by NIH's labels of all images."
+    read = experts.set_index("Image Index").reindex(predictions["Image Index"])
+    calls, rows = predictions.set_index("Image Index") >= thresholds, []
+    for finding in (f for f in read if any(n in predictions for n in matching_nih(f))):
+        judged, truth = read[finding].notna().to_numpy(), read[finding].to_numpy() == 1
+        label, score = nih_score(labels, finding) == 1, nih_score(predictions, finding)
+        called, counts = nih_score(calls.astype(float), finding) == 1, count_classes(truth, groups, judged)
+        row = finding, len(label), int(judged.sum()), counts.positives
+        for measure, phases in zip(("auroc", "sensitivity", "ppv"), _phases(truth, label, score, called, judged, groups)):
+            few = too_few_patients(counts) or min(len(set(groups[side & judged])) for side in (called, label)) < MIN_PATIENTS
+            numbers = (np.nan,)*4 if few else _two_phase(*phases, counts.patients[0])
+            rows.append((*row, measure, phases[0].value, *numbers))
+    return pd.DataFrame(rows, columns=["finding", "images", "judged", "experts", "measure", "by_experts", "corrected", "low",
+                                       "high", "variance"])
 
 # %% ../../nbs/04_readers/05_experts.ipynb #ad9ee8a5
 def best_outputs(
