@@ -18,6 +18,7 @@ import warm
 from PIL import Image
 
 from chexnet_nb.data.labels import label_matrix, read_labels
+from chexnet_nb.data.source import read_source
 from chexnet_nb.metrics.intervals import MIN_PATIENTS
 from chexnet_nb.metrics.predictions import simulate_predictions
 from chexnet_nb.models.recipe import RECIPES, new_recipe, recipe_settings
@@ -31,6 +32,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT/"README.md", *sorted(p for folder in ("data", "nbs/guide", "nbs/reference") for p in (ROOT/folder).glob("*.md"))]
 QUICK = dict(train="--architecture densenet_28 --size 28 --no-pretrained --epochs 1 --precision 32-true",
              phantom="--patients 12 --size 64", prepare="--size 28",
+             run="-p architecture=densenet_28 -p size=28 -p pretrained=false -p epochs=1 -p n_boot=100 -p split=official",
              **dict.fromkeys(("evaluate", "compare", "radiologists"), "--n-boot 100"))
 EXCUSED = { # The beginning of a line -> why it is not run; every `chexnet` among them is parsed all the same
     "git|pip|docker|python|jupyter|source": "installs, or is a shell's own",
@@ -48,9 +50,9 @@ def lines(text):
     "The command lines of a page: what stands in blocks of `sh`, and of no language, without comments."
     blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S)
     joined = "\n".join(block for language, block in blocks if language in ("", "sh")).replace("\\\n", " ")
-    words = [shlex.split(line, comments=not line.startswith("#SBATCH")) for line in joined.splitlines() if "'" not in line[:1]]
-    known = ("chexnet", "make", "git", "pip", "docker", "python", "jupyter", "source", "srun", "torchrun", "#SBATCH")
-    return [shlex.join(part) for line in words if line and line[0] in known for part in split(line)]
+    known = re.compile(r"(chexnet|make|git|pip|docker|python|jupyter|source|srun|torchrun|#SBATCH)\b")
+    words = [shlex.split(line, comments=line[0] != "#") for line in joined.splitlines() if known.match(line.strip())]
+    return [shlex.join(part) for line in words for part in split(line)]
 
 
 def split(words):
@@ -74,7 +76,10 @@ def kind(line):
     return command, sum(not word.startswith("-") for word in words), *sorted(w for w in words if w.startswith("-"))
 
 
-RUN = {kind(line): line for line in reversed(DOCUMENTED) if line.startswith("chexnet ") and not excuse(line)}
+PATHS = {name: (ROOT/f"nbs/guide/{name}.md").read_text(encoding="utf-8") for name in ("radiologist", "student", "engineer")}
+ON_PATHS = [line for text in PATHS.values() for line in lines(text)]
+RUN = {kind(line): line for line in reversed(DOCUMENTED)
+       if line.startswith("chexnet ") and not excuse(line) and line not in ON_PATHS}
 
 
 @pytest.mark.parametrize("pattern", EXCUSED)
@@ -189,6 +194,17 @@ def furnish(ground, here, line):
         (shutil.copytree if source.is_dir() else shutil.copy)(source, here/name)
 
 
+def run_line(line, here):
+    "Run a line quickly; what it writes must be there."
+    command, *words = shlex.split(line)[1:]
+    quick = shlex.split(QUICK.get(command, "")) if "--from" not in words else []
+    if command == "train" and quick: quick += ["--split", "official"]*("--split" not in words) + ["--seeds", "2"]*("--seeds" in words)
+    code, out, err = warm.chexnet(command, *words, *quick, cwd=here)
+    assert code == 0 and "Traceback" not in err, f"{DOCUMENTED[line]}: {line}\n{err[-2000:]}"
+    written = parsed(line).get("out")
+    assert (here/written).exists() if written else out
+
+
 @pytest.mark.parametrize("line", RUN.values())
 def test_a_line_runs(line, ground, tmp_path):
     command, *words = shlex.split(line)[1:]
@@ -196,10 +212,62 @@ def test_a_line_runs(line, ground, tmp_path):
     if command != "phantom": furnish(ground, tmp_path, line)
     if command == "index": shutil.copytree(ROOT/"reports/evaluate-paper", tmp_path/"reports/evaluate-paper")
     if command == "verify": assert warm.chexnet("prepare", *words, cwd=tmp_path)[0] == 0
-    quick = shlex.split(QUICK.get(command, "")) if "--from" not in words else []
-    if command == "train" and quick: quick += ["--split", "official"]*("--split" not in words) + ["--seeds", "2"]*("--seeds" in words)
     if "--from" in words: shutil.copytree(ground.data(), tmp_path/"data")
-    code, out, err = warm.chexnet(command, *words, *quick, cwd=tmp_path)
-    assert code == 0 and "Traceback" not in err, f"{DOCUMENTED[line]}: {line}\n{err[-2000:]}"
-    written = parsed(line).get("out")
-    assert (tmp_path/written).exists() if written else out
+    run_line(line, tmp_path)
+
+
+def shown(name):
+    "File -> the lines of the example that a page shows of it."
+    return {file: text.splitlines() for file, text in re.findall(r"^`([\w.]+)`\n\n```\n(.*?)^```$", PATHS[name], re.M | re.S)}
+
+
+def radiologist(ground, here):
+    "Tables as a German Excel writes them, with the columns that the page shows: 120 patients with two films each."
+    rng, n = np.random.default_rng(0), 240
+    files, patients = [f"film {i:03d}.dcm" for i in range(n)], [f"P{i//2:03d}" for i in range(n)]
+    truth = (rng.random((n, 2)) < .3).astype(int)
+    calls = {reader: np.where(rng.random((n, 2)) < skill, truth, 1-truth) for reader, skill in dict(anna=.9, ben=.8).items()}
+    tables = {"readers.csv": [[f, r, p, *np.where(c, "YES", "NO")] for r, said in calls.items()
+                              for f, p, c in zip(files, patients, said)],
+              "reference.csv": [[f, p, *t] for f, p, t in zip(files, patients, truth)],
+              "network.csv": [[f, *s] for f, s in zip(files, (truth*.25+rng.random((n, 2))*.7).round(2))]}
+    for name, example in shown("radiologist").items():
+        table = pd.DataFrame(tables[name], columns=example[0].split(";"))
+        table.to_csv(here/name, sep=";", decimal=",", index=False, encoding="utf-8-sig")
+
+
+def student(ground, here):
+    "A phantom where the release would be, and somebody's predictions of its images."
+    shutil.copytree(ground.data(), here/"data/nih")
+    rows = read_labels()
+    rows = rows[rows["Image Index"].isin([p.name for p in (here/"data/nih/images").iterdir()])]
+    saved(simulate_predictions(rows.reset_index(drop=True)), here/"preds.csv")
+
+
+def engineer(ground, here):
+    "Drawn films under names of a hospital, their labels, and a checkpoint of two outputs with a wrapper."
+    import torch
+    from torchvision.models import densenet121
+    (here/"films").mkdir()
+    names = [f"{letter}.png" for letter in "abcdefgh"]
+    for name, film in zip(names, sorted((ground.data()/"images").glob("*.png"))): shutil.copy(film, here/"films"/name)
+    pd.DataFrame([[name, f"p{i}", i % 2, i//4] for i, name in enumerate(names)],
+                 columns=shown("engineer")["labels.csv"][0].split(",")).to_csv(here/"labels.csv", index=False)
+    source = re.search(r"^```json\n(.*?)^```$", PATHS["engineer"], re.M | re.S)[1]
+    (here/"films/SOURCE.json").write_text(source)
+    assert read_source(here/"films").title == "Our hospital, 2024"
+    state = densenet121(num_classes=2).state_dict()
+    torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}}, here/"model.pth.tar")
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_path_leads_to_its_end(name, ground, tmp_path):
+    globals()[name](ground, tmp_path)
+    for line in [line for line in lines(PATHS[name]) if line.startswith("chexnet ")]:
+        if excuse(line) and "chexnet14 --preset paper" not in line: continue
+        if "reports/chexnet14-strong" in line:
+            shutil.copytree(tmp_path/"reports/chexnet14-paper", tmp_path/"reports/chexnet14-strong")
+        run_line(line, tmp_path)
+    if name == "radiologist":
+        accuracy = pd.read_csv(tmp_path/"agreement/accuracy.csv")
+        assert (accuracy.sensitivity_low < accuracy.sensitivity).all() and set(accuracy.rater) == {"anna", "ben"}

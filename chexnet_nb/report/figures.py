@@ -273,7 +273,7 @@ def plot_differences(
 
 # %% ../../nbs/10_report/01_figures.ipynb #d4aa7263
 def plot_accuracy(
-    accuracy: pd.DataFrame, # As `readers.compare.rater_accuracy` gives it, of some findings
+    accuracy: pd.DataFrame, # As `readers.compare.rater_points` gives it, of some findings
     *,
     title: str="", # Above
     axes: Sequence[Axes]|None=None, # One per finding; None for a new figure
