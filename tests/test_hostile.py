@@ -514,7 +514,7 @@ def _(g, here):
 OUTPUTS = dict(
     phantom=lambda g, out: ("phantom", out, "--patients", 3), download=lambda g, out: ("download", out, "--archives", 1),
     prepare=lambda g, out: ("prepare", g.data, "--cache", out),
-    pneumoniamnist=lambda g, out: ("pneumoniamnist", out, "--npz", g.p),
+    medmnist=lambda g, out: ("medmnist", "pneumonia", out, "--npz", g.p),
     train=lambda g, out: ("train", g.data, "--task", "chexnet14", "--out", out, *SMALL),
     predict=lambda g, out: ("predict", g.run, g.image, "--out", out), cam=lambda g, out: ("cam", g.run, g.image, "--out", out),
     evaluate=lambda g, out: ("evaluate", g.p, "--out", out), compare=lambda g, out: ("compare", f"a={g.p}", g.p, "--out", out),

@@ -15,6 +15,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "images": ["find_images", "read_radiograph", "resize"],
     "cache": ["Cache", "prepare"],
     "nih": ["download", "prepare_release", "verify"],
-    "medmnist": ["write_pneumoniamnist"],
+    "medmnist": ["write_medmnist"],
     "dataset": ["ChestData", "PreparedData", "prepare_data", "shuffle_labels", "subset_counts"],
 })

@@ -49,7 +49,7 @@ def prepare_data(
     size: int=224, # Side of the cached images in pixels
     *,
     split: str="community", # "community", "official", "pneumonia" or "random"
-    lists: str|Path|None=None, # Folder with the lists of the split; None for the data folder
+    lists: str|Path|None=None, # Folder with lists of the split; None for those of the data folder, if it has any, else NIH's
     missing: str="stop", # If listed or labelled images have no file, or files no label: "stop", or "skip" them
     on_error: str="stop", # If files cannot be decoded: "stop", or "skip" them, even if lists contain them
     labels: str|Path|None=None, # Label table; None for the data folder's own, else the bundled one
@@ -62,8 +62,9 @@ def prepare_data(
     prepared, source = prepare_release(data, size, cache, on_error=on_error, progress=progress), read_source(data)
     table = _check_labels(match_table(table, prepared.paths, str(labels or data)), prepared, missing, progress,
                           own=labels is not None or any((Path(data)/n).is_file() for n in LABEL_FILES))
-    rows = make_split(table, prepared.names, split, lists=lists or data, seed=seed, missing=missing,
+    rows = make_split(table, prepared.names, split, lists=lists, data=data, seed=seed, missing=missing,
                       exclude=prepared.skipped["Image Index"])
+    if lists and progress and not rows.attrs.get("verified", True): print(f"note: {rows.attrs['about']}", file=sys.stderr)
     available = table[table["Image Index"].isin(prepared.names)].reset_index(drop=True)
     opened = dict(split=split, missing=missing, on_error=on_error, seed=seed, lists=_resolved(lists), labels=_resolved(labels))
     used = labels_used(table, NIH if labels else source)

@@ -115,7 +115,8 @@ EXAMPLES = dict(
     download="chexnet download data/nih --archives 1-3",
     prepare="chexnet prepare data/nih --size 224",
     verify="chexnet verify data/nih",
-    pneumoniamnist="chexnet pneumoniamnist data/pneumoniamnist",
+    medmnist="""chexnet medmnist chest data/chestmnist --size 64
+  chexnet medmnist pneumonia data/pneumoniamnist""",
     train="""chexnet train data/phantom --task chexnet14 --split official --out runs/first \\
       --architecture densenet_demo --size 112 --no-pretrained --epochs 4
   chexnet train data/nih --task chexnet14 --seeds 3 --out runs/three

@@ -23,7 +23,7 @@ from ..data.source import read_source
 
 # %% ../../nbs/10_report/05_doctor.ipynb #440e079f
 USES = dict(dicom="DICOM files", backbones="timm's networks", onnx="ONNX files and ONNX Runtime",
-            lab="JupyterLab and the browser's page", medmnist="PneumoniaMNIST's download")
+            lab="JupyterLab and the browser's page", medmnist="ChestMNIST and PneumoniaMNIST")
 
 def _requirements() -> dict[str, list[str]]: # "" or the name of an extra -> packages
     "The packages that are needed, and those of the extras in `USES`."

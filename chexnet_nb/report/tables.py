@@ -278,7 +278,8 @@ def data_note(
     split: pd.DataFrame, # Their split, with `.attrs["about"]`
 ) -> Html: # A paragraph
     "Where images and labels come from: synthetic, ChestX-ray14 or the source that the folder names."
-    patients = f" of {table['Patient ID'].nunique():,} patients, none of them in two subsets" if not source.notes else ""
+    patients = table["Patient ID"].nunique()
+    patients = f" of {patients:,} patients, none of them in two subsets" if not source.notes or patients < len(table) else ""
     size = f"{len(table):,} images{patients}. Split: {escape_text(split.attrs['about'])}."
     if source.synthetic:
         drawn = "Synthetic data: the images are drawn, and no number here says anything about radiographs."
