@@ -13,7 +13,8 @@ from urllib.parse import quote
 sys.path.insert(0, str(Path(__file__).parent))
 import api
 from cells import notebook, split_directives
-from chexnet_nb.report.experiment import NOT_REAL, report_order
+from chexnet_nb.core.text import escape_text
+from chexnet_nb.report.experiment import NOT_REAL, report_card, report_order
 
 ROOT = Path(__file__).parents[1]
 REPO = "https://github.com/chexnet-nb/chexnet_nb"
@@ -176,6 +177,17 @@ def heading(file):
 def toctree(entries, *options): return "\n".join(["```{toctree}", ":hidden:", *options, "", *entries, "```"])
 
 
+def report_link(page):
+    "A report as a card: its title, first number, sentence and key figure."
+    card, plain = report_card(page.file.parent), lambda text: escape_text(text, links=False)
+    label, number, interval = card["numbers"][0]
+    figure = f'<img src="data:image/png;base64,{card["figure"]}" alt="{plain(card["alt"])}">' if card["figure"] else ""
+    said = [f"<strong>{plain(card['title'])}</strong>", "<em>synthetic</em>" if card["synthetic"] else "",
+            f"<span>{plain(label)}</span>", f"<b>{plain(number)}</b>", f"<span>{plain(interval)}</span>",
+            f"<span>{plain(card['note'])}</span>", figure]
+    return f'<a class="card" href="{page.file.parent.name}.html">{"".join(said)}</a>'
+
+
 def overview(site, section, title, text, more=""):
     "A page that lists a section's pages, each with its one sentence, and holds them in the table of contents."
     folder, pages = section.lower(), [p for p in site.pages if p.section and p.section in (section, more)]
@@ -183,6 +195,9 @@ def overview(site, section, title, text, more=""):
     lines = [f"# {title}", "", text, ""]
     for part in filter(None, (section, more)):
         lines += [f"## {part}", ""] if more else []
+        if part == "Reports":
+            lines += ['<div class="cards">', *(report_link(p) for p in pages if p.section == part), "</div>", ""]
+            continue
         lines += ["| page | what it is about |", "|---|---|"]
         for p in (p for p in pages if p.section == part):
             head, said = heading(p.file)

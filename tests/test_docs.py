@@ -216,8 +216,9 @@ def test_no_page_is_wider_than_the_screen(looked, width): assert looked[0][width
 
 
 MEANT = {"dicom": "radiograph", "predictions table": "formats", "evaluate": "predictions", "pneumothorax": "glossary",
-         "install": "install", "auroc": "auroc", "badinput": "core/errors.html", "glossary": "glossary", "CI": "guide/predictions",
-         "confidence interval": "guide/predictions", "AUC": "guide/predictions", "ROC": "guide/predictions",
+         "install": "install", "auroc": "auroc", "badinput": "core/errors.html", "glossary": "glossary",
+         "CI": "guide/predictions", "confidence interval": "guide/predictions", "AUC": "guide/predictions",
+         "ROC": "guide/predictions",
          "heatmap": "cam_browser", "saliency": "cam_browser", "sensitivity": "glossary"}
 
 

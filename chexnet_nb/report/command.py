@@ -102,10 +102,10 @@ def command_parser(
                             formatter_class=_Layout)
     parser._action_groups.insert(1, parser.add_argument_group("required options"))
     parser._action_groups.pop()
-    comments = docments(command)
+    comments, options = docments(command), OPTIONS.get(command_name(command), ())
     for p in inspect.signature(command).parameters.values():
         if p.kind is p.VAR_KEYWORD: _add_settings(parser)
-        elif p.kind is p.KEYWORD_ONLY or p.name in OPTIONS.get(command_name(command), ()): _add_option(parser, p, comments.get(p.name), _choices())
+        elif p.kind is p.KEYWORD_ONLY or p.name in options: _add_option(parser, p, comments.get(p.name), _choices())
         else: _add_argument(parser, p, comments.get(p.name))
     return parser
 

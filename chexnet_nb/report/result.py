@@ -6,6 +6,7 @@
 __all__ = ['Result', 'evaluate', 'compare', 'radiologists', 'predict']
 
 # %% ../../nbs/10_report/04_result.ipynb #6d27b003
+import builtins
 import os
 import re
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from ..core.errors import BadInput, printable, summarise
+from ..core.errors import BadInput, summarise
 from ..core.files import check_new_folder, resource_path
 
 if TYPE_CHECKING: import pandas as pd
@@ -95,7 +96,7 @@ def _report(name, out, files, **values) -> Result:
 
 def _watched() -> bool:
     "Whether somebody sees a progress bar: at a terminal, or in a notebook."
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+    return sys.stderr.isatty() or "get_ipython" in vars(builtins)
 
 # %% ../../nbs/10_report/04_result.ipynb #6d27b012
 def evaluate(
