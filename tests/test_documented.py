@@ -19,9 +19,9 @@ from PIL import Image
 
 from chexnet_nb.data.labels import label_matrix, read_labels
 from chexnet_nb.data.source import read_source
-from chexnet_nb.metrics.intervals import MIN_PATIENTS
 from chexnet_nb.metrics.predictions import simulate_predictions
 from chexnet_nb.models.recipe import RECIPES, new_recipe, recipe_settings
+from chexnet_nb.models.zoo import public_weights
 from chexnet_nb.readers.panel import simulate_readers
 from chexnet_nb.report.cli import COMMANDS
 from chexnet_nb.report.command import EXAMPLES, command_parser
@@ -198,7 +198,8 @@ def run_line(line, here):
     "Run a line quickly; what it writes must be there."
     command, *words = shlex.split(line)[1:]
     quick = shlex.split(QUICK.get(command, "")) if "--from" not in words else []
-    if command == "train" and quick: quick += ["--split", "official"]*("--split" not in words) + ["--seeds", "2"]*("--seeds" in words)
+    if command == "train" and quick:
+        quick += ["--split", "official"]*("--split" not in words) + ["--seeds", "2"]*("--seeds" in words)
     code, out, err = warm.chexnet(command, *words, *quick, cwd=here)
     assert code == 0 and "Traceback" not in err, f"{DOCUMENTED[line]}: {line}\n{err[-2000:]}"
     written = parsed(line).get("out")
@@ -271,3 +272,73 @@ def test_a_path_leads_to_its_end(name, ground, tmp_path):
     if name == "radiologist":
         accuracy = pd.read_csv(tmp_path/"agreement/accuracy.csv")
         assert (accuracy.sensitivity_low < accuracy.sensitivity).all() and set(accuracy.rater) == {"anna", "ben"}
+
+
+def default(command, name): return inspect.signature(COMMANDS[command]).parameters[name].default
+
+
+def strong(name): return RECIPES["strong"][name][0]
+
+
+def table(path, **where):
+    "The only row of a committed table."
+    rows = pd.read_csv(ROOT/path)
+    for column, value in where.items(): rows = rows[rows[column] == value]
+    assert len(rows) == 1, (path, where)
+    return rows.iloc[0]
+
+
+def cache_gb(size): return f"{112_120*size**2/1e9:.1f} GB at {size} px"
+
+
+def stated():
+    "(page, sentence) with the values of the code and of committed tables."
+    paper = pd.read_csv(ROOT/"data/published/auroc.csv").chexnet2017.mean()
+    scores = {name: table("reports/scoreboard-paper/scores.csv", entrant=name, finding="mean").auroc
+              for name in ("reproduce-chexnet", "ResNet-50")}
+    gap = table("reports/scoreboard-paper/pairs.csv", first="reproduce-chexnet", second="ResNet-50", finding="mean")
+    official = table("reports/scoreboard-paper/official.csv", part="official test images", entrant="reproduce-chexnet")
+    settings = {name: value for name, (value, _) in recipe_settings().items()}
+    return {
+        "predictions": [f"`--n-boot` sets the number of bootstrap samples, {default('evaluate', 'n_boot'):,} by default"],
+        "training": [f"larger images ({strong('size')} px)", f"a learning rate of {strong('lr'):.0e} ".replace("e-0", "e-"),
+                     f"`--schedule {strong('schedule')}`", f"`--min-crop {strong('min_crop')}`",
+                     f"`--ema-decay {strong('ema_decay')}`"],
+        "devices": [f"not the paper's {settings['batch_size']}", f"at {settings['size']} px"],
+        "student": [f"| {paper:.3f} | CheXNet, the paper's", f"| {scores['reproduce-chexnet']:.3f} | reproduce-chexnet",
+                    f"| {scores['ResNet-50']:.3f} | a ResNet-50",
+                    f"lower by {gap.difference:.3f} ({gap.low:.3f}, {gap.high:.3f})",
+                    f"on the {official.images:,} of these images", f"reproduce-chexnet scores {official.auroc_all:.3f}",
+                    cache_gb(settings["size"]) + f" and {cache_gb(strong('size'))}"],
+        "engineer": [f"--size {settings['size']}"]}
+
+
+@pytest.mark.parametrize("page, sentence", [(page, s) for page, sentences in stated().items() for s in sentences])
+def test_what_is_stated_holds(page, sentence):
+    assert sentence in (ROOT/f"nbs/guide/{page}.md").read_text(encoding="utf-8")
+
+
+def test_options_that_pages_name_exist():
+    "Every `--option` in backticks, but those of other programs."
+    known = {"--help", *(o for c in COMMANDS.values() for a in command_parser(c)._actions for o in a.option_strings)}
+    known |= {"--node-rank", "--config"} # torchrun's, JupyterLab's
+    spans = [(p.name, span) for p in PAGES for span in re.findall(r"`([^`\n]+)`", p.read_text(encoding="utf-8"))]
+    assert [(page, o) for page, span in spans for o in re.findall(r"(?<![\w-])--[a-z][a-z-]*", span) if o not in known] == []
+
+
+def test_columns_are_as_described():
+    "The columns that the formats name, in every committed report."
+    rows = re.findall(r"^\| `([a-z0-9_]+\.csv)`[^|]*\| `([\w,]+)`", (ROOT/"nbs/reference/formats.md").read_text(), re.M)
+    assert {"auroc.csv", "f1.csv", "differences.csv", "kappa.csv", "pairs.csv", "raters.csv"} <= {name for name, *_ in rows}
+    wrong = []
+    for name, columns in rows:
+        for file in ROOT.glob(f"reports/*/{name}"):
+            header = file.read_text(encoding="utf-8").split("\n", 1)[0].split(",")
+            if {*columns.split(",")} - {"note"} - {*header} and "entrant" not in header: wrong.append(f"{file.parent.name}/{name}")
+    assert wrong == []
+
+
+def test_public_weights_are_as_listed():
+    listed = re.findall(r"^\| `([\w-]+)` \| (\d+) \| (\d+) \|", (ROOT/"nbs/guide/weights.md").read_text(encoding="utf-8"), re.M)
+    assert {row[0]: (int(row[1]), int(row[2])) for row in listed} == {
+        name: (sum(map(bool, w.findings)), w.size) for name, w in public_weights().items()}
