@@ -334,7 +334,8 @@ def test_columns_are_as_described():
     for name, columns in rows:
         for file in ROOT.glob(f"reports/*/{name}"):
             header = file.read_text(encoding="utf-8").split("\n", 1)[0].split(",")
-            if {*columns.split(",")} - {"note"} - {*header} and "entrant" not in header: wrong.append(f"{file.parent.name}/{name}")
+            missing = {*columns.split(",")} - {"note", *header}
+            if missing and "entrant" not in header: wrong.append(f"{file.parent.name}/{name}: {missing}")
     assert wrong == []
 
 

@@ -409,7 +409,7 @@ def _sigterm_as_interrupt() -> Iterator[None]:
 STARTS = dict(evaluate="scoring", compare="comparing", radiologists="comparing readers and network",
               predict="loading the network", cam="loading the network", train="opening the data", export="loading the network",
               push="reading the run", phantom="drawing", download="looking for what is there", prepare="looking for radiographs",
-              verify="reading the cache", pneumoniamnist="reading the data", run="executing the notebook",
+              verify="reading the cache", medmnist="reading the data", run="executing the notebook",
               index="reading the reports") | {"import": "reading the weights"} # What a terminal shows at once
 
 def _dispatch(name, args) -> int: # Exit code
