@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-EXPERIMENTS := chexnet14 pneumonia localization evaluate compare radiologists audit scoreboard
+EXPERIMENTS := evaluate radiologists compare scoreboard audit chexnet14 localization pneumonia
 
 .PHONY: install hooks reports prior ablations test test-fast lab browser readme docs clean
 
@@ -20,7 +20,8 @@ hooks: $(READY)
 	  git config merge.nbdev-merge.name "notebooks, cell by cell" && \
 	  git config merge.nbdev-merge.driver '"$(CURDIR)/$(BIN)/python" "$(CURDIR)/$(BIN)/nbdev_merge" %O %A %B %P' )
 
-# Draws the phantom, prepares it, runs every experiment at the demo preset; what is finished is not run again.
+# Runs every experiment at the demo preset; what is finished is not run again. The simulated tables come first, so that a page
+# can be opened after minutes; those that draw a phantom and train a network follow.
 reports: $(EXPERIMENTS:%=reports/%/report.json)
 	$(BIN)/chexnet index
 reports/localization/report.json: reports/chexnet14/report.json
@@ -52,9 +53,10 @@ lab: $(READY) hooks
 
 # The browser of class activation maps as a page of its own, for whoever has the token in the link that it prints; under another
 # name than this machine's it answers nobody (no remote access: a page elsewhere could otherwise reach it by a name of its own).
+# The page's template is the package's own.
 VOILA := --Voila.ip=127.0.0.1 --Voila.auto_token=True --Voila.tornado_settings=allow_remote_access=
 browser: reports/chexnet14/report.json
-	$(BIN)/voila nbs/tutorials/cam_browser.ipynb $(VOILA)
+	JUPYTER_PATH="$(CURDIR)/chexnet_nb/assets" $(BIN)/voila nbs/tutorials/cam_browser.ipynb $(VOILA) --template=films
 
 # README.md from nbs/index.ipynb.
 readme: $(READY)

@@ -53,7 +53,7 @@ setup(
         *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
     ],
     packages=find_packages(include=["chexnet_nb", "chexnet_nb.*"]),
-    package_data={"chexnet_nb": ["*.json", "assets/*", "assets/*/*"]},
+    package_data={"chexnet_nb": ["*.json", "assets/*", "assets/*/*", "assets/voila/templates/*/*"]},
     cmdclass={"build_py": BuildWithParts},
     python_requires=f">={cfg['min_python']}",
     install_requires=lines("requirements"),

@@ -22,11 +22,10 @@ from scipy import special, stats
 from chexnet_nb.readers.kappa import fleiss_kappa
 from chexnet_nb.metrics.calibration import recalibration, reliability
 from chexnet_nb.metrics.intervals import (
-    MIN_PATIENTS, auroc_delong, auroc_ci, f1_ci, paired_difference, proportion_ci,
+    MIN_PATIENTS, auroc_delong, auroc_ci, average_precision_estimate, f1_ci, paired_difference, proportion_ci,
     unpaired_difference)
 from chexnet_nb.metrics.bootstrap import (
-    Bootstrap, auroc, average_precision, expanded_interval, interval, logit_interval,
-    point_estimate, sensitivity)
+    Bootstrap, auroc, average_precision, expanded_interval, interval, point_estimate, sensitivity)
 from chexnet_nb.readers.f1 import (
     ThresholdData, differences_table, f1_table, majority_positives, network_thresholds, rater_samples,
     threshold_samples)
@@ -72,9 +71,8 @@ def auroc_trial(rng, positives, true, clustered, spread=1.):
     found["AUROC", "percentile"], found["mean of 6 AUROCs", "percentile"] = holds(ends[0], true), holds(ends[1], true)
     precision = population_precision(apart, positives / IMAGES, spread)
     found["average precision", "percentile"] = holds(ends[2], precision)
-    degrees = np.array([max(areas[0].patients[0] - 1., np.nan if positives < 2 else 1.)])
-    ends = logit_interval(point_estimate(metrics[-1]), samples[-1:], degrees)
-    found["average precision", "logit t"] = holds(ends[0], precision)
+    ends = average_precision_estimate(labels[:, 0], scores[:, 0], groups).ends(.95)
+    found["average precision", "delta, logit t"] = holds(ends, precision)
     return found | difference_trial(rng, positives, true, clustered, spread)
 
 

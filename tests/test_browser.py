@@ -13,13 +13,16 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [pytest.mark.xdist_group("browser"), # One server and one browser at a time
               pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found; `apt-get install chromium` to run these tests")]
-SIDE = 800 # Pixels of the images
+SIDE = 1200 # Pixels of the images, more than are shown at first
+ROOT = Path(__file__).parents[1]
+OWN = ("http://127.0.0.1", "file:", "data:", "blob:")
 NOTEBOOK = "nbs/tutorials/cam_browser.ipynb"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]
@@ -40,11 +43,11 @@ def project(tmp_path_factory):
     data = write_phantom(root/"phantom", patients=40, size=256, progress=False, images_each=4, workers=1)
     labels = read_labels(data)
     split, cache = random_split(labels, fractions=(.4, .2, .4)), prepare(data, 112, root/"cache", workers=1, progress=False)
-    for file in (data/"images").iterdir(): Image.open(file).resize((SIDE, SIDE)).save(file) # More pixels than are shown
+    for file in (data/"images").iterdir(): Image.open(file).resize((SIDE, SIDE)).save(file)
     recipe = new_recipe(architecture="densenet_demo", size=112, pretrained=False, epochs=1)
     train(PreparedData(data, cache, labels, split, read_source(data)), root/"reports/chexnet14/run", recipe, progress=False)
     (root/NOTEBOOK).parent.mkdir(parents=True)
-    for file in (NOTEBOOK, "nbs/tutorials/browser.png"): shutil.copy(Path(__file__).parents[1]/file, root/file)
+    for file in (NOTEBOOK, "nbs/tutorials/browser.png"): shutil.copy(ROOT/file, root/file)
     return root
 
 
@@ -67,7 +70,8 @@ def served(project, module, *args, theme="light"):
     (settings.parent/"notebook-extension/tracker.jupyterlab-settings").write_text(json.dumps(dict(windowingMode="none")))
     env = dict(os.environ, JUPYTER_CONFIG_DIR=str(home), JUPYTER_DATA_DIR=str(home/"data"),
                JUPYTER_RUNTIME_DIR=str(home/"runtime"), IPYTHONDIR=str(home/"ipython"),
-               PYTHONPATH=os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
+               JUPYTER_PATH=str(ROOT/"chexnet_nb/assets"), # Voilà's template
+               PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     with open(home/f"{module}.log", "w") as log:
         command = [sys.executable, "-m", module, *args, "--no-browser", f"--port={port}"]
         server = subprocess.Popen(command, cwd=project, env=env, stdout=log, stderr=log)
@@ -91,18 +95,18 @@ def wait_for(port, server, log):
 
 
 @contextmanager
-def paged(url, width=1366, height=768):
-    "A page in Chromium and its console's errors; what a template asks of hosts elsewhere is not counted: tests have no network."
+def paged(url, width=1366, height=768, scheme="light"):
+    "A page in Chromium, its console's errors, and what it asked of other hosts."
     sync_playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").sync_playwright
     with sync_playwright() as play:
         chromium = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page, errors = chromium.new_page(viewport=dict(width=width, height=height)), []
-        ours = lambda message: message.type == "error" and url[:17] in message.location["url"]
-        page.on("console", lambda message: errors.append(message.text) if ours(message) else None)
+        page, errors, asked = chromium.new_page(viewport=dict(width=width, height=height), color_scheme=scheme), [], []
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url) if not request.url.startswith(OWN) else None)
         try:
             page.goto(url, timeout=150_000)
-            yield page, errors
+            yield page, errors, asked
         except BaseException:
             shot(page, "failed")
             raise
@@ -128,19 +132,22 @@ def shot(page, name):
 
 
 def seen(page):
-    "Title, bars, place, and a sum over the bytes of the picture, as the page shows them."
+    "What the page shows: text, place, window and zoom, sums over the bytes of the film and of its map, and the number of boxes."
     return page.evaluate("""async () => {
-        const text = s => document.querySelector(`.cam-browser ${s}`).innerText;
-        const source = document.querySelector('.cam-browser img.cam-picture').src;
-        const bytes = new Uint8Array(await (await fetch(source)).arrayBuffer());
-        return {title: text('.cam-title'), bold: text('.cam-bars .cam-now'),
-                place: /\\d+ of \\d+/.exec(document.querySelector('.cam-browser').innerText)[0],
-                picture: bytes.length + ':' + bytes.reduce((a, b) => (a*31 + b) % 1000003, 7)}; }""")
+        const one = s => document.querySelector(`.cam-browser ${s}`);
+        const sum = bytes => bytes.reduce((a, b) => (a*31 + b) % 1000003, 7);
+        const picture = one('.cam-picture'), map = one('.cam-map');
+        const bytes = picture.src ? new Uint8Array(await (await fetch(picture.src)).arrayBuffer()) : [];
+        const pixels = map.getContext('2d').getImageData(0, 0, map.width, map.height).data;
+        return {answer: one('.cam-answer').innerText, bold: one('.cam-now .cam-label').innerText, place: one('.cam-jump').value,
+                picture: sum(bytes), map: map.hidden ? 0 : sum(pixels), boxes: one('.cam-lines').querySelectorAll('rect').length,
+                message: one('.cam-message').innerText, grey: one('.cam-grey').innerText, filter: picture.style.filter,
+                zoom: +/scale\\((.*)\\)/.exec(one('.cam-film').style.transform)[1]}; }""")
 
 
 def changed(page, before, *keys):
     "What is seen once all of `keys` have changed."
-    until = time.monotonic()+20
+    until = time.monotonic()+30
     while time.monotonic() < until:
         now = seen(page)
         if all(now[k] != before[k] for k in keys): return now
@@ -148,73 +155,119 @@ def changed(page, before, *keys):
     pytest.fail(f"{keys} did not all change: before {before}, now {now}")
 
 
+def press(page, key, *keys):
+    "Press a key; what is seen once all of `keys` have changed."
+    before = seen(page)
+    page.keyboard.press(key)
+    return changed(page, before, *keys)
+
+
 def use(page):
-    "Change the finding, step by key and by button, move a slider, and look at what the page shows."
-    page.wait_for_selector(".cam-browser .cam-bars", timeout=150_000)
-    page.locator(".cam-browser img.cam-picture").scroll_into_view_if_needed()
+    "Change the finding, step by key and by button, search, note, and look at what the page shows; then the film itself."
+    page.wait_for_function("() => document.querySelector('.cam-browser .cam-picture')?.naturalWidth", timeout=150_000)
+    page.locator(".cam-picture").first.scroll_into_view_if_needed()
     start = seen(page)
-    assert start["title"].startswith("Effusion") and start["bold"] == "Effusion" and start["place"].startswith("1 of")
-    assert "network trained on synthetic images" in start["title"]
-    page.locator(".cam-browser select").nth(1).select_option(label="Pleural Thickening")
-    other = changed(page, start, "title", "bold", "picture")
-    assert other["title"].startswith("Pleural Thickening") and other["bold"] == "Pleural Thickening"
-    page.locator(".cam-browser img.cam-picture").click()
-    at, last = map(int, other["place"].split(" of "))
-    there, back = ("ArrowRight", "ArrowLeft") if at < last else ("ArrowLeft", "ArrowRight")
-    page.keyboard.press(there)
-    stepped = changed(page, other, "place", "picture")
-    assert abs(int(stepped["place"].split()[0])-at) == 1
-    page.keyboard.press(back)
-    assert changed(page, stepped, "place", "picture") == other
-    page.keyboard.press("ArrowDown")
-    down = changed(page, other, "title", "bold", "picture")
-    assert down["bold"] == "Hernia"
-    page.keyboard.press("ArrowUp")
-    up = changed(page, down, "title", "bold", "picture")
-    assert up["bold"] == "Pleural Thickening"
-    page.locator(f".cam-browser button[title^='{'next' if at < last else 'previous'}']").click()
-    now = changed(page, up, "place", "picture")
-    page.locator(".cam-browser input[type=checkbox]").nth(1).click()
-    now = changed(page, now, "picture")
-    tools(page, now)
-    return step_times(page)
-
-
-def tools(page, now):
-    "Overlay by key, zoom, window, jump, note, alternative texts."
-    page.locator(".cam-browser .cam-title").click()
-    page.keyboard.press("o")
-    bare = changed(page, now, "picture")
-    page.keyboard.press("o")
-    assert changed(page, bare, "picture") == now
-    picture = page.locator(".cam-browser img.cam-picture")
-    sides = "() => document.querySelector('.cam-browser img.cam-picture').naturalWidth"
-    assert page.evaluate(sides) == 640
-    page.keyboard.press("+")
-    assert "scale(1.5)" in picture.get_attribute("style")
-    page.wait_for_function(f"() => ({sides})() === {SIDE}", timeout=20_000)
-    page.keyboard.press("0")
-    page.wait_for_function(f"() => ({sides})() === 640", timeout=20_000)
-    assert "scale" not in (picture.get_attribute("style") or "")
-    assert "Drawn chest" in picture.get_attribute("alt") and not page.locator(".cam-browser img:not([alt])").count()
+    assert start["answer"].startswith("Effusion 0.") and start["bold"] == "Effusion" and start["place"].startswith("1 of")
+    assert "network trained on synthetic images" in page.locator(".cam-tags").inner_text()
+    page.locator(".cam-bar select[title^=finding]").select_option(label="Pleural Thickening")
+    other = changed(page, start, "answer", "bold", "map")
+    assert other["answer"].startswith("Pleural Thickening 0.") and other["bold"] == "Pleural Thickening"
+    if other["place"].startswith("1 of"): other = press(page, "ArrowRight", "place", "picture")
+    stepped = press(page, "ArrowLeft", "place", "picture")
+    assert int(stepped["place"].split()[0]) == int(other["place"].split()[0])-1
+    again = press(page, "ArrowRight", "place", "picture", "map")
+    assert all(again[key] == other[key] for key in ("answer", "place", "picture", "map", "boxes"))
+    assert press(page, "ArrowDown", "answer", "bold", "map")["bold"] == "Hernia"
+    assert press(page, "ArrowUp", "answer", "bold", "map")["bold"] == "Pleural Thickening"
+    page.locator(".cam-bar button[title^=previous]").click()
+    changed(page, other, "place", "picture")
+    press(page, "End", "place", "picture")
+    assert press(page, "ArrowRight", "message")["message"] == "the last film"
     page.keyboard.press("/")
     page.keyboard.type("3")
     page.keyboard.press("Enter")
-    page.wait_for_function("() => document.querySelector('.cam-browser').innerText.includes('3 of ')", timeout=20_000)
+    page.wait_for_function("() => document.querySelector('.cam-jump').value.startsWith('3 of')", timeout=30_000)
+    view_tools(page)
+    return [step_time(page, key) for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "ArrowRight", "ArrowLeft")]
+
+
+def use_kernel(page):
+    "What only a kernel can do: every pixel of an enlarged film, a note, a search for nothing, a picture."
+    page.locator(".cam-bar").click(position=dict(x=2, y=2))
+    page.keyboard.press("+")
+    page.wait_for_function(f"() => document.querySelector('.cam-picture').naturalWidth === {SIDE}", timeout=30_000)
+    page.keyboard.press("0")
     note = page.locator(".cam-browser textarea")
     note.fill(f"seen {time.time()}")
     note.blur()
-    page.wait_for_function("() => document.querySelector('.cam-browser').innerText.includes('noted in')", timeout=20_000)
+    page.wait_for_function("() => document.querySelector('.cam-message').innerText.includes('noted in')", timeout=30_000)
+    page.locator(".cam-jump").fill("no such film")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => document.querySelector('.cam-message').innerText.startsWith('no image ')", timeout=30_000)
+    page.keyboard.press("e")
+    page.wait_for_function("() => document.querySelector('.cam-message a')?.download.endsWith('.png')", timeout=30_000)
 
 
-def step_times(page, n=7):
-    "Milliseconds from a key to the picture of another finding, as the page measures them."
-    page.locator(".cam-browser .cam-title").click()
-    timed = """key => new Promise(done => {
-        const picture = document.querySelector('.cam-browser img.cam-picture'), start = performance.now();
+def view_tools(page):
+    "Wheel, drags and keys on the film, which must not scroll the page."
+    still = "() => [...document.querySelectorAll(':not(.cam-browser *)')].reduce((sum, e) => sum + e.scrollTop, 0)"
+    box, at = page.locator(".cam-browser .cam-frame").first.bounding_box(), page.evaluate(still)
+    x, y = box["x"]+box["width"]*.6, box["y"]+box["height"]*.4
+    def drag(button, dx, dy):
+        page.mouse.move(x, y)
+        page.mouse.down(button=button)
+        page.mouse.move(x+dx/2, y+dy/2)
+        page.mouse.move(x+dx, y+dy)
+        page.mouse.up(button=button)
+    where = lambda: page.locator(".cam-browser .cam-film").first.bounding_box()
+    page.mouse.move(x, y)
+    for _ in range(4): page.mouse.wheel(0, 300) # Away from the film: it is whole already
+    assert seen(page)["zoom"] == 1
+    whole = where()
+    for _ in range(4): page.mouse.wheel(0, -200)
+    page.wait_for_function("() => !document.querySelector('.cam-film').style.transform.endsWith('scale(1)')")
+    near = where()
+    share = lambda box: ((x-box["x"])/box["width"], (y-box["y"])/box["height"])
+    assert near["width"] > 2*whole["width"]
+    assert all(abs(a-b) < .02 for a, b in zip(share(whole), share(near))), "not around the pointer"
+    for button in ("left", "middle"):
+        before = where()
+        drag(button, 30, 20)
+        assert abs(where()["x"]-before["x"]-30) < 2 and abs(where()["y"]-before["y"]-20) < 2
+    before = seen(page)
+    drag("right", -80, 40)
+    windowed = changed(page, before, "grey", "filter")
+    assert windowed["zoom"] == before["zoom"] and "width 175" in windowed["grey"] and "centre 168" in windowed["grey"]
+    inverted = press(page, "r", "grey", "filter", "zoom")
+    assert inverted["zoom"] == 1 and inverted["filter"] == "" and "width 255" in inverted["grey"]
+    assert press(page, "i", "filter")["filter"] and press(page, "i", "filter")["filter"] == ""
+    assert press(page, "3", "grey", "filter")["filter"]
+    assert press(page, "1", "grey", "filter")["filter"] == ""
+    shown = seen(page)
+    assert press(page, "o", "map")["map"] == 0 and press(page, "o", "map")["map"] == shown["map"]
+    page.keyboard.press("c")
+    assert page.locator(".cam-lines path").first.get_attribute("d").startswith("M")
+    page.keyboard.press("c")
+    assert press(page, "b", "boxes")["boxes"] == 0 and press(page, "b", "boxes")["boxes"] > 0
+    page.keyboard.press("?")
+    keys = page.locator(".cam-keys").inner_text()
+    assert all(text in keys for text in ("wheel", "right drag", "invert", "next finding"))
+    page.keyboard.press("Escape")
+    assert not page.locator(".cam-keys").is_visible()
+    page.keyboard.press("p")
+    page.wait_for_function("() => document.querySelectorAll('.cam-pane')[1].offsetWidth > 100")
+    page.keyboard.press("p")
+    assert "Drawn chest" in page.locator(".cam-picture").first.get_attribute("alt")
+    assert not page.locator(".cam-browser img:not([alt])").count()
+    assert page.evaluate(still) == at, "the page was scrolled"
+
+
+def step_time(page, key):
+    "Milliseconds from a key to another film, as the page measures them."
+    return page.evaluate("""key => new Promise(done => {
+        const picture = document.querySelector('.cam-browser .cam-picture'), start = performance.now();
         picture.addEventListener('load', () => done(Math.round(performance.now() - start)), {once: true});
-        document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true, cancelable: true})); })"""
-    return [page.evaluate(timed, ("ArrowDown", "ArrowUp")[i % 2]) for i in range(n)]
+        document.querySelector('.cam-browser').dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true})); })""", key)
 
 
 @pytest.mark.parametrize("theme, width, height", [("light", 1366, 768), ("dark", 1920, 1080)])
@@ -223,25 +276,68 @@ def test_jupyterlab(project, theme, width, height):
     options = "--allow-root", "--ServerApp.ip=127.0.0.1", f"--IdentityProvider.token={token}"
     with served(project, "jupyterlab", *options, theme=theme) as port:
         with pytest.raises(urllib.error.HTTPError): urllib.request.urlopen(f"http://127.0.0.1:{port}/api/contents")
-        with paged(f"http://127.0.0.1:{port}/lab/tree/{NOTEBOOK}?token={token}", width, height) as (page, errors):
+        with paged(f"http://127.0.0.1:{port}/lab/tree/{NOTEBOOK}?token={token}", width, height) as (page, errors, _):
             page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=120_000)
             run_all(page)
             times = use(page)
-            page.locator(".cam-browser .cam-title").scroll_into_view_if_needed()
+            use_kernel(page)
+            page.locator(".cam-browser .cam-bar").scroll_into_view_if_needed()
             shot(page, f"lab-{theme}-{width}")
-            print(f"JupyterLab, {theme}: ms from key to picture {times}")
+            print(f"JupyterLab, {theme}: ms from key to film {times}")
             assert not errors, errors
 
 
-@pytest.mark.parametrize("theme, width, height", [("light", 390, 844), ("dark", 1366, 768), ("light", 1920, 1080)])
-def test_voila(project, theme, width, height):
-    with served(project, "voila", NOTEBOOK, "--Voila.ip=127.0.0.1", f"--theme={theme}") as port:
-        with paged(f"http://127.0.0.1:{port}/", width, height) as (page, errors):
+@pytest.mark.parametrize("scheme, width, height", [("light", 390, 844), ("dark", 1366, 768), ("light", 1920, 1080)])
+def test_voila(project, scheme, width, height):
+    with served(project, "voila", NOTEBOOK, "--Voila.ip=127.0.0.1", "--template=films") as port:
+        with paged(f"http://127.0.0.1:{port}/", width, height, scheme) as (page, errors, asked):
             times = use(page)
-            shot(page, f"voila-{theme}-{width}")
-            assert page.evaluate("document.scrollingElement.scrollWidth") <= width, "the page scrolls sideways"
-            page.evaluate("document.scrollingElement.scrollTo(0, 0)")
-            place = page.locator(".cam-browser img.cam-picture").bounding_box()
-            if width == 1366: assert place["y"]+place["height"] <= height, f"the picture is below the fold: {place}"
-            print(f"Voilà, {theme}: ms from key to picture {times}")
+            if width > 390: use_kernel(page)
+            page.keyboard.press("r")
+            first_screen(page, width, height, scheme)
+            shot(page, f"voila-{scheme}-{width}")
+            print(f"Voilà, {scheme}: ms from key to film {times}")
             assert not errors, errors
+            assert not asked, f"asked of other hosts: {asked}"
+
+
+def first_screen(page, width, height, scheme):
+    "The picture is whole on the first screen and as high as the window allows, first of all where the page is narrow."
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= width, "the page scrolls sideways"
+    page.evaluate("document.querySelectorAll('*').forEach(e => { e.scrollTop = 0; })")
+    place = page.locator(".cam-browser .cam-film").first.bounding_box()
+    assert place["y"]+place["height"] <= height, f"the picture is below the fold: {place}"
+    assert place["y"] < 5 and place["width"] > .95*width if width == 390 else place["height"] > .88*height, place
+    ground = page.evaluate("getComputedStyle(document.querySelector('.cam-browser')).backgroundColor")
+    assert (sum(map(int, re.findall(r"\d+", ground)[:3])) < 200) == (scheme == "dark"), ground
+
+
+def test_exported_page(project, tmp_path):
+    "One file without a kernel: the same viewer, and nothing asked of anybody; boxes as Python finds them."
+    from chexnet_nb.cam.boxes import find_boxes
+    from chexnet_nb.cam.browser import CamBrowser, write_page
+    browser = CamBrowser(project/"reports/chexnet14/run", finding="Effusion", exports=tmp_path)
+    file = write_page(browser, films=6)
+    with paged(file.as_uri(), scheme="dark") as (page, errors, asked):
+        use(page)
+        first_screen(page, 1366, 768, "dark")
+        shot(page, "page-dark-1366")
+        page.keyboard.press("Home")
+        page.wait_for_function("() => document.querySelector('.cam-jump').value.startsWith('1 of')")
+        page.locator(".cam-bar select[title^=finding]").select_option(label="Effusion")
+        drawn = page.evaluate("""() => {
+            const view = document.querySelector('.cam-lines').viewBox.baseVal, n = k => k.baseVal.value;
+            return [...document.querySelectorAll('.cam-pane:first-child .cam-found rect')].map(
+                r => [n(r.x)/view.width, n(r.y)/view.height, n(r.width)/view.width, n(r.height)/view.height]); }""")
+        assert not errors and not asked, (errors, asked)
+    heat = browser.gallery.view(browser.names[0]).heat[browser.findings.index("Effusion")]
+    found = find_boxes(heat, (SIDE, SIDE))[:, :4]/SIDE
+    assert len(drawn) == len(found) and abs(sorted(drawn)-np.array(sorted(found.tolist()))).max() < .01
+
+
+def test_first_film_of_a_folder_has_its_probabilities(project, tmp_path):
+    "At once, while those of the others are computed."
+    from chexnet_nb.cam.browser import CamBrowser
+    browser = CamBrowser(project/"reports/chexnet14/run", project/"phantom", exports=tmp_path)
+    browser.halt()
+    assert None not in browser.film["probabilities"] and browser.film["name"] == browser.names[0] and browser.film["image"]

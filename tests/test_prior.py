@@ -47,5 +47,5 @@ def test_browser(phantom, tmp_path):
         recipe = new_recipe(architecture=architecture, pretrained=False, size=64, epochs=1, batch_size=32)
         run = train(study, tmp_path/architecture.split(",")[0], recipe, progress=False)
         browser = CamBrowser(run, finding="Effusion", exports=tmp_path/"exports")
-        assert browser.name and "trained on synthetic images" in browser.title.value
+        assert browser.film["name"] and "network trained on synthetic images" in browser.about["tags"]
         assert browser.save().exists()

@@ -57,7 +57,7 @@ def chexnet(installed, tmp_path):
 def test_everything_travels(wheel):
     inside = {n.removeprefix("chexnet_nb/") for n in zipfile.ZipFile(wheel).namelist()}
     for part, folder in {"experiments": "nbs/experiments", "published": "data/published", "assets": "chexnet_nb/assets"}.items():
-        kinds = (".ipynb", ".yaml", ".csv", ".css", ".js", ".j2", ".json")
+        kinds = (".ipynb", ".yaml", ".csv", ".css", ".html", ".js", ".j2", ".json")
         files = [p for p in (ROOT/folder).rglob("*") if p.is_file() and p.suffix in kinds]
         here = [f"{part}/{p.relative_to(ROOT/folder).as_posix()}" for p in files if ".ipynb_checkpoints" not in p.parts]
         assert here and set(here) <= inside, set(here)-inside

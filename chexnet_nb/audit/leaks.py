@@ -14,8 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage
-from scipy.fft import dctn
 
 from ..core.csv import check_unique, read_table
 from ..core.errors import BadInput, summarise
@@ -93,6 +91,7 @@ def perceptual_hash(
     images: np.ndarray, # uint8, shape (images, height, width)
 ) -> np.ndarray: # +1 or -1 as float32, shape (images, 255)
     "Which low frequencies of an image are strong."
+    from scipy.fft import dctn
     side = min(_GRID, *images.shape[1:])
     n = min(_FREQUENCIES, side)
     c = dctn(block_means(images, side), axes=(1, 2))[:, :n, :n].reshape(len(images), -1)[:, 1:]
@@ -111,6 +110,7 @@ def moved(
     down: float, # The same, of the height
 ) -> np.ndarray: # float32, the same shape
     "Images scaled and rotated about their middle, and shifted."
+    from scipy import ndimage
     side, angle = images.shape[1], np.deg2rad(degrees)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])/scale
     middle = np.full(2, (side-1)/2)

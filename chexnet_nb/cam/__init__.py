@@ -13,5 +13,5 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "boxes": ["find_boxes", "localization_table", "scale_boxes", "score_boxes"],
     "draw": ["colour_bar", "overlay", "run_scale", "write_maps"],
     "gallery": ["Gallery", "draw_view", "open_folder", "open_run"],
-    "browser": ["CamBrowser"],
+    "browser": ["CamBrowser", "write_page"],
 })

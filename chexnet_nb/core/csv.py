@@ -32,7 +32,7 @@ _FORMULA, _GUARDED = re.compile(r"^('*[=+\-@\t\r\n])"), re.compile(r"^'('*[=+\-@
 
 def _holds(column, pattern):
     "Whether any text of a column matches."
-    return any(isinstance(v, str) and pattern.search(v) for v in column.unique().tolist())
+    return any(map(pattern.search, [v for v in column.unique().tolist() if isinstance(v, str)]))
 
 def _changed(table, pattern, new):
     "A table in whose texts, names of columns included, a pattern is replaced."

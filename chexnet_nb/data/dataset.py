@@ -21,7 +21,7 @@ from ..core.distributed import ResumableSampler
 from ..core.errors import BadInput, summarise
 from .cache import Cache
 from .images import match_table
-from .labels import FINDINGS, LABEL_FILES, label_matrix, read_labels
+from .labels import FINDINGS, LABEL_FILES, label_matrix, read_training_labels
 from .nih import prepare_release
 from .source import NIH, Source, labels_used, read_source
 from .splits import SUBSETS, images_by_subset, make_split
@@ -36,6 +36,7 @@ class PreparedData:
     split: pd.DataFrame # Image Index, Patient ID, split
     source: Source # Where images and labels come from
     labels: str="" # Which labels these are, as text
+    findings: tuple[str, ...]=() # Findings of the labels; none for NIH's 14
     shuffled: bool=False # Whether the labels were shuffled, as a control
     opened: dict=field(default_factory=dict) # Arguments of `prepare_data`, in JSON types, to prepare the same data again
 
@@ -52,13 +53,15 @@ def prepare_data(
     lists: str|Path|None=None, # Folder with lists of the split; None for those of the data folder, if it has any, else NIH's
     missing: str="stop", # If listed or labelled images have no file, or files no label: "stop", or "skip" them
     on_error: str="stop", # If files cannot be decoded: "stop", or "skip" them, even if lists contain them
-    labels: str|Path|None=None, # Label table; None for the data folder's own, else the bundled one
+    labels: str|Path|None=None, # Label table, in NIH's layout or with 0/1 columns; None for DATA's own, else the bundled one
+    findings: str|Sequence[str]|None=None, # Findings of any vocabulary, which the labels must have; None for those of NIH's 14
     cache: str|Path|None=None, # Folder of the cache; None for `data.cache.default_cache`
     seed: int=0, # Seed of a random split
     progress: bool=True, # Show progress bars
 ) -> PreparedData:
     "Prepare the images, read their labels and split them; raises `BadInput` as those steps do."
-    table = read_labels(labels or data)
+    findings = list(filter(None, map(str.strip, findings.split(",")))) if isinstance(findings, str) else findings
+    table = read_training_labels(labels or data, findings)
     prepared, source = prepare_release(data, size, cache, on_error=on_error, progress=progress), read_source(data)
     table = _check_labels(match_table(table, prepared.paths, str(labels or data)), prepared, missing, progress,
                           own=labels is not None or any((Path(data)/n).is_file() for n in LABEL_FILES))
@@ -67,8 +70,9 @@ def prepare_data(
     if lists and progress and not rows.attrs.get("verified", True): print(f"note: {rows.attrs['about']}", file=sys.stderr)
     available = table[table["Image Index"].isin(prepared.names)].reset_index(drop=True)
     opened = dict(split=split, missing=missing, on_error=on_error, seed=seed, lists=_resolved(lists), labels=_resolved(labels))
+    if findings: opened["findings"] = list(findings)
     used = labels_used(table, NIH if labels else source)
-    return PreparedData(Path(data), prepared, available, rows, source, used, opened=opened)
+    return PreparedData(Path(data), prepared, available, rows, source, used, table.attrs.get("findings", ()), opened=opened)
 
 # %% ../../nbs/01_data/09_dataset.ipynb #bd7eb027
 def _resolved(path):
@@ -176,7 +180,8 @@ def shuffle_labels(
     circle = rng.permutation(len(names))
     partner = np.empty_like(circle)
     partner[circle] = np.roll(circle, 1) # No patient is their own partner
-    table[list(FINDINGS)] = label_matrix(table)[row[partner[patient]]]
+    findings = list(data.findings or FINDINGS)
+    table[findings] = label_matrix(table, findings)[row[partner[patient]]]
     return replace(data, table=table, shuffled=True)
 
 # %% ../../nbs/01_data/09_dataset.ipynb #caa7ea83

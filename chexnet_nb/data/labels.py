@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['FINDINGS', 'NO_FINDING', 'LABEL_FILES', 'BOX_FILE', 'SOURCE_FILE', 'PHANTOM_FILE', 'REQUIRED_COLUMNS', 'finding_name',
            'bundled_table', 'label_version', 'label_file', 'patient_columns', 'read_patients', 'Patients',
-           'patients_of', 'parse_labels', 'read_labels', 'to_nih_csv', 'label_matrix', 'read_truth', 'read_boxes']
+           'patients_of', 'parse_labels', 'read_labels', 'to_nih_csv', 'label_matrix', 'read_truth',
+           'read_training_labels', 'read_boxes']
 
 # %% ../../nbs/01_data/01_labels.ipynb #78237554
 import re
@@ -313,6 +314,24 @@ def _read_simple(labels, advice):
     patients, similar = patient_columns(header, labels)
     table = read_table(labels, advice, dtype={"Image Index": str, patients: str}).rename(columns={patients: "Patient ID"})
     return _with_patients(table, similar, labels)
+
+# %% ../../nbs/01_data/01_labels.ipynb #ef8715f1
+def read_training_labels(
+    labels: str|Path, # Label CSV in either layout, or a release folder
+    findings: Iterable[str]|None=None, # As in `read_truth`
+) -> pd.DataFrame: # As in `read_truth`, with `Patient ID`; `.attrs["findings"]` if they are not NIH's 14
+    "The labels of images to train on; raises `BadInput` if nobody knows the patients."
+    path, findings = labels if Path(labels).is_file() else label_file(labels)[0], findings and tuple(findings)
+    table = read_truth(path, findings)
+    if "Finding Labels" in table: return table
+    named = [finding_name(f, (*FINDINGS, *(findings or ()))) for f in findings or FINDINGS]
+    patients, chosen = patients_of(table, path), tuple(f for f in named if f in table)
+    if not patients.known:
+        raise BadInput(f"{path}: no column Patient ID, and the image names do not tell patients; add one, as training and test "
+                       "images must be of different patients")
+    table = table.assign(**{"Patient ID": patients.ids})
+    table.attrs["findings"] = chosen
+    return table
 
 # %% ../../nbs/01_data/01_labels.ipynb #a4c383b0
 def read_boxes(

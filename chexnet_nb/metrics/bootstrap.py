@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MAX_UNDEFINED', 'Statistic', 'point_estimate', 'ratio', 'f1', 'sensitivity', 'specificity', 'ppv', 'auroc',
            'average_precision', 'best_threshold', 'max_samples', 'check_memory', 'Bootstrap', 'interval',
-           'expanded_interval', 'expanded_p', 'logit_interval']
+           'expanded_interval', 'expanded_p']
 
 # %% ../../nbs/03_metrics/04_bootstrap.ipynb #0f4daa36
 import os
@@ -16,7 +16,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy import sparse, special
-from tqdm.auto import tqdm
 
 from ..core.errors import BadInput
 from .intervals import cluster_ids
@@ -187,6 +186,7 @@ class Bootstrap:
         function: Callable, # Number of a block -> arrays with one column per sample
     ) -> list[np.ndarray]: # The arrays of all blocks joined, n_boot columns each
         "Apply a function to every block, in threads."
+        from tqdm.auto import tqdm
         blocks = range(-(-self.n_boot // self.block))
         with ThreadPoolExecutor(self.threads) as pool:
             parts = list(tqdm(pool.map(function, blocks), "bootstrap", len(blocks), leave=False, delay=10))
@@ -237,9 +237,8 @@ def expanded_interval(
     patients: int, # Patients who carry the information, such as those with a positive
 ) -> np.ndarray: # Low and high, shape (outputs, 2); NaN for fewer than two, or if over a tenth of the samples are left out
     "95% expanded percentile intervals (Hesterberg 2015), wider with few patients."
-    from scipy import stats
     if patients < 2: return np.full((len(samples), 2), np.nan)
-    level = 1-2*stats.norm.sf(stats.t.isf(.025, patients-1)*_expansion(patients))
+    level = 1-2*special.ndtr(special.stdtrit(patients-1, .025)*_expansion(patients))
     return interval(samples, level)[["low", "high"]].to_numpy()
 
 def expanded_p(
@@ -247,25 +246,7 @@ def expanded_p(
     patients: int, # As in `expanded_interval`
 ) -> float: # Two-sided; NaN where there is no interval
     "The p-value that belongs to `expanded_interval`, for no difference."
-    from scipy import stats
     known = samples[~np.isnan(samples)]
     if patients < 2 or not len(known) or len(known) < (1-MAX_UNDEFINED)*len(samples): return np.nan
     tail = max(min((known <= 0).mean(), (known >= 0).mean()), 1/(len(known)+1))
-    return float(min(1., 2*stats.t.cdf(stats.norm.ppf(tail)/_expansion(patients), patients-1)))
-
-# %% ../../nbs/03_metrics/04_bootstrap.ipynb #621a5ba2
-def logit_interval(
-    values: np.ndarray, # Estimates in [0, 1], shape (outputs,)
-    samples: np.ndarray, # Resampled values, shape (outputs, samples), NaN where undefined
-    degrees: np.ndarray, # Degrees of freedom, shape (outputs,)
-) -> np.ndarray: # Low and high, shape (outputs, 2); NaN at an estimate of 0 or 1, or if over a tenth of the samples are left out
-    "95% intervals from the bootstrap's standard error on the logit scale, with t quantiles."
-    from scipy import stats
-    if not samples.shape[1]: return np.full((len(values), 2), np.nan)
-    with np.errstate(all="ignore"):
-        known, n = ~np.isnan(samples), (~np.isnan(samples)).sum(1)
-        mean = np.where(known, samples, 0).sum(1)/n
-        error = np.sqrt(np.where(known, (samples-mean[:, None])**2, 0).sum(1)/n) / (values*(1-values))
-        ends = special.expit(special.logit(values)[:, None] + stats.t.isf(.025, degrees)[:, None]*error[:, None]*[-1, 1])
-    ends[(np.isnan(samples).mean(1) > MAX_UNDEFINED) | np.isnan(ends).any(1)] = np.nan
-    return ends
+    return float(min(1., 2*special.stdtr(patients-1, special.ndtri(tail)/_expansion(patients))))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import special, stats
+from scipy import special
 
 from ..core.errors import BadInput
 from .intervals import MIN_PATIENTS, cluster_ids, count_classes, proportion_ci, too_few_patients
@@ -45,7 +45,9 @@ def reliability(
     table = pd.DataFrame(dict(bin=bin_ids(probabilities, bins, by), predicted=probabilities, observed=labels))
     of_bin = table.groupby("bin")
     points = of_bin.agg(images=("observed", "size"), predicted=("predicted", "mean"), observed=("observed", "mean"))
-    points[["low", "high"]] = [proportion_ci(labels, table.bin == b, groups) for b in points.index]
+    unit, labels = cluster_ids(groups, len(labels)), np.asarray(labels)
+    rows = [np.flatnonzero(table.bin == b) for b in points.index]
+    points[["low", "high"]] = [proportion_ci(labels[k], np.ones(len(k)), unit[k]) for k in rows]
     return points
 
 # %% ../../nbs/03_metrics/06_calibration.ipynb #41d1823f
@@ -90,7 +92,7 @@ def _last_coefficient(design, y, offset, unit, fewest):
     residual, patients = y-special.expit(offset + design@beta), unit.max()+1
     summed = np.column_stack([np.bincount(unit, residual*x, minlength=patients) for x in design.T])
     error = np.sqrt(patients/(patients-1) * np.sum((summed@inverse[-1])**2))
-    margin = stats.t.isf(.025, fewest-1)*error
+    margin = -special.stdtrit(fewest-1, .025)*error
     return CalibrationEstimate(float(beta[-1]), float(beta[-1]-margin), float(beta[-1]+margin))
 
 # %% ../../nbs/03_metrics/06_calibration.ipynb #c813cd18

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, stats
+from scipy import special
 
 from ..core.errors import BadInput, summarise
 from .bootstrap import auroc, point_estimate
@@ -131,7 +131,7 @@ def _spread(estimates, kept):
     influences = [np.mean([aurocs[i].influence for i in kept], axis=0) for aurocs in estimates.values()]
     n, mean, between = len(values), values.mean(), values.std(ddof=1)
     sd_patients = np.mean([np.sqrt(d@d) for d in influences])
-    margin = np.hypot(stats.t.isf(.025, n-1)*between*np.sqrt(1+1/n), stats.t.isf(.025, len(influences[0])-1)*sd_patients)
+    margin = np.hypot(special.stdtrit(n-1, .025)*between*np.sqrt(1+1/n), special.stdtrit(len(influences[0])-1, .025)*sd_patients)
     return mean, _training_sd(values, influences), sd_patients, max(0., mean-margin), min(1., mean+margin)
 
 def _training_sd(values, influences):
@@ -201,7 +201,8 @@ def _effect(differences, influences, degrees, findings):
     value, seeds, mean = float(differences.mean()), len(differences), influences.mean(0)
     test_noise, by_seeds, by_patients = influences.var(0, ddof=1).sum(), differences.var(ddof=1), mean@mean
     shared = max(0., by_patients-test_noise/seeds)
-    def margin(p): return np.hypot(*(stats.t.isf(p/2, [seeds-1, degrees])*np.sqrt([by_seeds/seeds, shared])))
+    def margin(p): return np.hypot(*(special.stdtrit([seeds-1, degrees], p/2)*np.sqrt([by_seeds/seeds, shared])))
+    from scipy import optimize
     p = optimize.brentq(lambda p: margin(p)-abs(value), 1e-12, 1) if 0 < abs(value) < margin(1e-12) else float(value == 0)
     return Effect(value, value-margin(.05), value+margin(.05), p, _training_sd(differences, influences), np.sqrt(by_patients),
                   findings, own_noise=np.sqrt(test_noise), shared_noise=np.sqrt(shared))
@@ -238,8 +239,8 @@ def detectable_effects(
     if min(seeds) < MIN_SEEDS: raise BadInput(f"{min(seeds)} seeds; an interval needs {MIN_SEEDS} or more")
     s, share = np.array(seeds)[:, None], tested/np.array(patients)
     by_seeds, shared = (effect.training**2 + effect.own_noise**2*share)/s, effect.shared_noise**2*share + 0*s
-    reach = np.hypot(stats.t.isf(.025, s-1)*np.sqrt(by_seeds), stats.norm.isf(.025)*np.sqrt(shared))
-    table = pd.DataFrame(reach + stats.norm.ppf(power)*np.sqrt(by_seeds+shared), index=seeds, columns=patients)
+    reach = np.hypot(special.stdtrit(s-1, .025)*np.sqrt(by_seeds), special.ndtri(.025)*np.sqrt(shared))
+    table = pd.DataFrame(reach + special.ndtri(power)*np.sqrt(by_seeds+shared), index=seeds, columns=patients)
     return table.rename_axis(index="seeds", columns="patients")
 
 # %% ../../nbs/03_metrics/07_compare.ipynb #7cf2055f

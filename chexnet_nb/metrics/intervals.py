@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['PRIOR_PATIENTS', 'MIN_PATIENTS', 'cluster_ids', 'effective_size', 'Estimate', 'proportion', 'proportion_ci', 'f1_ci',
            'square_and_add', 'propagate_interval', 'ClassCounts', 'count_classes', 'AurocEstimate', 'auroc_delong',
-           'placements', 'PooledVariance', 'pooled_variance', 'auroc_ci', 'too_few_patients', 'Difference',
-           'paired_difference', 'difference_ends', 'estimate_difference', 'mean_auroc', 'unpaired_difference',
-           'patient_correlation', 'holm', 'joint_level']
+           'placements', 'PooledVariance', 'pooled_variance', 'auroc_ci', 'too_few_patients',
+           'average_precision_estimate', 'Difference', 'paired_difference', 'difference_ends', 'estimate_difference',
+           'mean_auroc', 'unpaired_difference', 'patient_correlation', 'holm', 'joint_level']
 
 # %% ../../nbs/03_metrics/03_intervals.ipynb #64d958f5
 from collections.abc import Callable, Sequence
@@ -184,9 +184,9 @@ def placements(
     scores: np.ndarray, # Shape (images,)
 ) -> tuple[np.ndarray, np.ndarray]: # Shapes (positives,) and (negatives,)
     "Share of negatives below each positive, and of positives above each negative, ties one half."
-    from scipy import stats
-    pos, neg, rank = scores[labels], scores[~labels], stats.rankdata(scores)
-    return (rank[labels]-stats.rankdata(pos))/len(neg), 1-(rank[~labels]-stats.rankdata(neg))/len(pos)
+    def ranks(values): return pd.Series(values).rank().to_numpy()
+    pos, neg, rank = scores[labels], scores[~labels], ranks(scores)
+    return (rank[labels]-ranks(pos))/len(neg), 1-(rank[~labels]-ranks(neg))/len(pos)
 
 # %% ../../nbs/03_metrics/03_intervals.ipynb #7fd4a7d2
 PRIOR_PATIENTS = 2 # Weight of the assumed variance, in patients
@@ -248,6 +248,34 @@ def too_few_patients(
         if patients < min_patients: return f"{side} of {patients} patient{'' if patients == 1 else 's'}"
     return ""
 
+# %% ../../nbs/03_metrics/03_intervals.ipynb #a9c1e0d2
+def average_precision_estimate(
+    labels: np.ndarray, # 0/1, shape (images,)
+    scores: np.ndarray, # Any real numbers, higher for the positives, shape (images,)
+    groups: Sequence|None=None, # Patient of each image; None if each image is its own
+) -> Estimate: # Ends are NaN at an estimate of 1 or with positives of fewer than two patients
+    "Average precision, ties counted together, with the delta method's variance by patient."
+    labels, unit = np.asarray(labels, bool), cluster_ids(groups, len(labels))
+    score, at = np.unique(-np.asarray(scores), return_inverse=True) # From the highest down
+    positives, patients = np.bincount(at, labels, len(score)), len(np.unique(unit[labels]))
+    if not labels.any(): return Estimate(np.nan, np.full(unit.max(initial=-1)+1, np.nan), lambda level: (np.nan, np.nan))
+    above = np.cumsum(np.bincount(at))
+    precision = np.cumsum(positives)/above
+    value = float(positives@precision/positives.sum())
+    def from_there_down(terms): return np.cumsum(terms[::-1])[::-1][at]
+    raised = precision[at]-value+from_there_down(positives/above)
+    influence = (labels*raised - from_there_down(positives*precision/above))/positives.sum()
+    influence = np.bincount(unit, influence) * (np.sqrt(patients/(patients-1)) if patients > 1 else np.nan)
+    return Estimate(value, influence, partial(_logit_ends, value, float(np.sqrt(influence@influence)), patients-1))
+
+# %% ../../nbs/03_metrics/03_intervals.ipynb #a9c1e0d3
+def _logit_ends(value, error, degrees, level):
+    "Low and high of a share with a standard error, symmetric on the logit scale."
+    from scipy import special
+    if value == 1 or np.isnan(error): return np.nan, np.nan
+    reach = -special.stdtrit(degrees, (1-level)/2)*error/(value*(1-value))
+    return tuple(special.expit(special.logit(value) + reach*np.array([-1, 1])).tolist())
+
 # %% ../../nbs/03_metrics/03_intervals.ipynb #5d8a0158
 class Difference(NamedTuple):
     "Difference of two AUROCs, or of two means of them."
@@ -262,13 +290,13 @@ def paired_difference(
     second: Sequence[AurocEstimate], # The same with other scores of the same images
 ) -> Difference: # NaN where undefined
     "DeLong's test of AUROCs on the same images, with t quantiles."
-    from scipy import stats
+    from scipy import special
     influence = np.mean([a.influence-b.influence for a, b in zip(first, second)], axis=0)
     value, error = float(np.mean([a.value-b.value for a, b in zip(first, second)])), float(np.sqrt(influence@influence))
     if np.isnan(error): return Difference(value, np.nan, np.nan, np.nan, np.nan)
     degrees = pooled_variance(*first).degrees-PRIOR_PATIENTS
-    margin = stats.t.isf(.025, degrees)*error
-    p = 2*stats.t.sf(abs(value)/error, degrees) if error > 1e-12 else 1.
+    margin = -special.stdtrit(degrees, .025)*error
+    p = 2*special.stdtr(degrees, -abs(value)/error) if error > 1e-12 else 1.
     return Difference(value, value-margin, value+margin, error, float(p))
 
 # %% ../../nbs/03_metrics/03_intervals.ipynb #6a4b9d4b
@@ -352,7 +380,7 @@ def joint_level(
     level: float=.95, # Share of studies in which all intervals hold
 ) -> float: # NaN without estimates
     "The level of each interval at which all hold together."
-    from scipy import stats
+    from scipy import special
     if not len(influences): return np.nan
     rng, lengths = np.random.default_rng(seed), np.linalg.norm(influences, axis=1)
     fixed = lengths < 1e-12 # No patient differs: as if independent of the others
@@ -362,4 +390,4 @@ def joint_level(
         t = scaled @ rng.standard_normal((scaled.shape[1], size), np.float32)
         t[fixed] = rng.standard_normal((fixed.sum(), size))
         largest.append(np.abs(t).max(0))
-    return float(1-2*stats.norm.sf(np.quantile(np.concatenate(largest), level)))
+    return float(1-2*special.ndtr(-np.quantile(np.concatenate(largest), level)))

@@ -13,10 +13,10 @@ import pandas as pd
 
 from ..core.errors import BadInput, summarise
 from .bootstrap import (
-    Bootstrap, auroc, average_precision, f1, interval, logit_interval, point_estimate, ppv, sensitivity, specificity)
-from chexnet_nb.metrics.intervals import (
-    MIN_PATIENTS, auroc_ci, auroc_delong, count_classes, f1_ci, holm, paired_difference, proportion_ci, too_few_patients,
-    unpaired_difference)
+    Bootstrap, auroc, f1, interval, point_estimate, ppv, sensitivity, specificity)
+from .intervals import (
+    MIN_PATIENTS, auroc_ci, auroc_delong, average_precision_estimate, count_classes, f1_ci, holm, paired_difference,
+    proportion_ci, too_few_patients, unpaired_difference)
 
 # %% ../../nbs/03_metrics/05_tables.ipynb #4e7c03e2
 AUROC_METHODS = ("delong", "percentile")
@@ -107,16 +107,12 @@ def _call_columns(labels, calls, groups):
              "ppv": (ppv, cis(y, c))}
     return {name: np.column_stack([point_estimate(metric(y, c)), ends]) for name, (metric, ends) in found.items()}
 
-def _precision_columns(labels, scores, groups, n_boot, seed, min_patients):
+def _precision_columns(labels, scores, groups, min_patients):
     "Average precision with low and high, one row per finding; and why a finding has no interval."
     counts = [count_classes(y, groups) for y in labels.T]
-    metrics = [average_precision(y, scores[f].to_numpy()) for y, f in zip(labels.T, scores)]
-    values = np.array([point_estimate(m)[0] for m in metrics])
+    found = [average_precision_estimate(y, scores[f].to_numpy(), groups) for y, f in zip(labels.T, scores)]
     few = {f: why for f, c in zip(scores, counts) if (why := too_few_patients(c, min_patients))}
-    samples = np.vstack(Bootstrap(len(labels), groups, n_boot, seed).run(metrics))
-    ends = logit_interval(values, samples, np.array([c.patients[0]-1. for c in counts]))
-    ends[[f in few for f in scores]] = np.nan
-    return np.column_stack([values, ends]), few
+    return [(e.value, *((np.nan, np.nan) if f in few else e.ends(.95))) for f, e in zip(scores, found)], few
 
 # %% ../../nbs/03_metrics/05_tables.ipynb #bf87c8e2
 def operating_table(
@@ -125,8 +121,6 @@ def operating_table(
     thresholds: dict|np.ndarray, # Finding -> threshold, or an array (images, findings) as `metrics.thresholds.cross_fit` gives
     groups: Sequence|None=None, # Patient of each image; None if each image is its own
     *,
-    n_boot: int=10_000, # Samples, for average precision
-    seed: int=0, # Seed of the bootstrap
     min_patients: int=MIN_PATIENTS, # Patients of each class that an interval of average precision requires
 ) -> pd.DataFrame: # One row per finding: threshold (median), images, positives, called, then each metric with _low and _high
     "F1, sensitivity, specificity, PPV at the operating points and average precision, with 95% intervals; NaN where undefined."
@@ -137,7 +131,7 @@ def operating_table(
                               positives=labels.sum(0, dtype=int), called=calls.sum(0)))
     columns = _call_columns(labels, calls, groups)
     for values in columns.values(): values[unfitted] = np.nan
-    columns["average_precision"], few = _precision_columns(labels, predictions[findings], groups, n_boot, seed, min_patients)
+    columns["average_precision"], few = _precision_columns(labels, predictions[findings], groups, min_patients)
     for name, values in columns.items(): table[[name, f"{name}_low", f"{name}_high"]] = values
     note = f"Average precision has no interval below {min_patients} patients with a positive ({reasons_text(few)})."
     table.attrs["notes"] = [note] if few else []

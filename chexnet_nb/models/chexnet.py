@@ -127,7 +127,7 @@ def new_model(
     "A network to train; raises `BadInput` if ImageNet weights are wanted and not available."
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = build_network(tuple(map(finding_name, findings)), architecture, size)
+        model = build_network(tuple(finding_name(f, (*FINDINGS, *findings)) for f in findings), architecture, size)
     if pretrained: model.load_imagenet()
     return model
 

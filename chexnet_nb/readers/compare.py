@@ -20,8 +20,8 @@ from ..metrics.intervals import MIN_PATIENTS, proportion
 from ..metrics.predictions import parse_findings, read_predictions, trained_note
 from ..metrics.thresholds import read_thresholds
 from .f1 import (
-    F1_METHODS, UNITS, check_choice, count_pairs, differences_table, f1_by_threshold, f1_table,
-    leave_one_out_majority, majority_positives, majority_truth, network_thresholds, rater_samples,
+    F1_METHODS, THRESHOLD_SAMPLES, UNITS, check_choice, count_pairs, differences_table, f1_by_threshold,
+    f1_table, leave_one_out_majority, majority_positives, majority_truth, network_thresholds, rater_samples,
     threshold_data, threshold_samples, units_of)
 from .kappa import kappa_table
 from .panel import Panel, common_images, make_panel, read_readers
@@ -166,7 +166,8 @@ def _thresholds(given, data, resample, n_boot, seed, fixed):
     if data.patients_known: size, whom = f"{size} of {len(set(data.patients)):,} patients", "whom no reader saw"
     source = f"that of highest F1 against the data set's label on {size} {whom}"
     if fixed: return fitted, f"{source}, and fixed", None
-    return fitted, f"{source}, refitted in each sample", threshold_samples(data, n_boot, seed, resample=resample)
+    source = f"{source}, refitted in {min(n_boot, THRESHOLD_SAMPLES):,} samples of them"
+    return fitted, source, threshold_samples(data, n_boot, seed, resample=resample)
 
 def _patients(images, truth, own):
     "The patients of images, from the label table or the reader table if it has them all, or from the names."

@@ -39,7 +39,7 @@ def cohen_kappa(
     if calls.mean() > .5: calls = ~calls
     shares, f1 = calls.mean(1), 2*calls.all(0).sum()/calls.sum()
     total, chance = shares.sum(), 2*shares.prod()
-    fewest = min(len(np.unique(unit[side])) for rater in calls for side in (rater, ~rater))
+    fewest = min(np.count_nonzero(np.bincount(unit[side])) for rater in calls for side in (rater, ~rater))
     ends = f1_ci(*calls, unit) if fewest >= min_patients else (np.nan, np.nan)
     return Kappa(*(float((total*f-chance)/(total-chance)) for f in (f1, *ends)))
 

@@ -99,10 +99,11 @@ def train(
     out, # Run folder
     from_=None, # Finished run to repeat: its recipe, split, labels and images; no other choice is allowed then
     split:str="community", # "community", "official", "pneumonia" or "random"
-    lists=None, # Folder with the lists of the split; by default DATA
+    lists=None, # Folder with lists of the split; by default those of DATA, if it has any, else NIH's
     missing:str="stop", # Listed or labelled images without a file, and files without a label: "stop", or "skip" them
     on_error:str="stop", # Files that do not decode: "stop", or "skip" them
-    labels=None, # Label table; by default DATA's, else the bundled one
+    labels=None, # Label table, NIH's or with a 0/1 column per finding; by default DATA's, else the bundled one
+    findings=None, # Findings of any vocabulary, separated by commas, in place of the task's 14; the labels must have them
     cache=None, # Cache folder
     checkpoint_every:int=None, # Steps between checkpoints; by default one at the end of each epoch
     devices:int=None, # GPUs or processes of this machine; by default as many as torchrun or SLURM started, or 1
@@ -120,7 +121,7 @@ def train(
     from chexnet_nb.models.recipe import new_recipe
     recipe = new_recipe(recipe, task=task, **settings)
     options = _trainer_options(hardware, seeds)
-    opened = dict(split=split, lists=lists, missing=missing, on_error=on_error, labels=labels, cache=cache)
+    opened = dict(split=split, lists=lists, missing=missing, on_error=on_error, labels=labels, findings=findings, cache=cache)
     if seeds > 1: _train_seeds(data, out, recipe, opened, seeds, options)
     else: _train_one(data, out, recipe, opened, options)
 

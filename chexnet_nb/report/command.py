@@ -10,7 +10,7 @@ import inspect
 import shutil
 import textwrap
 from argparse import SUPPRESS, Action, ArgumentParser, ArgumentTypeError, BooleanOptionalAction, HelpFormatter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from fastcore.docments import docments
 
@@ -58,27 +58,35 @@ def _add_option(parser, parameter, comment, choices) -> Action:
     if p.annotation is bool: options |= dict(action=BooleanOptionalAction)
     elif p.annotation is list: options |= dict(action="append", metavar="NAME=VALUE", default=[])
     elif p.annotation is not p.empty: options |= dict(type=_whole_number if p.annotation is int else p.annotation)
-    if p.name in choices: options |= dict(metavar="{" + ",".join(choices[p.name]) + "}")
+    if choices: options |= dict(metavar="{" + ",".join(choices) + "}")
     group = next(g for g in parser._action_groups if g.title == "required options") if required else parser
     return group.add_argument(*_option_names(p), **options)
 
 # %% ../../nbs/10_report/06_command.ipynb #6f0e55a3
-def _choices() -> dict: # Option -> the names it takes
+_OF_RECIPE = ("task", "architecture", "recipe", "tta", "engine")
+
+def _choices(name) -> Iterable[str]: # Empty for an option that takes anything
     "What an option can be, for the help; a wrong name is refused with the same list by the function that reads it."
-    from chexnet_nb.data.splits import SPLITS
+    if name in ("on_error", "missing"): return ("stop", "skip")
+    if name == "split":
+        from chexnet_nb.data.splits import SPLITS
+        return SPLITS
+    return _recipe_choices().get(name, ()) if name in _OF_RECIPE else ()
+
+def _recipe_choices() -> dict[str, Iterable[str]]:
+    "What the settings of a recipe can be, and what else takes their names."
     from chexnet_nb.models.recipe import CHOICES, ENGINES, FAMILIES, PREDICT_TTA, RECIPES
-    stop_or_skip = ("stop", "skip")
-    return {**CHOICES, "architecture": [*CHOICES["architecture"], *(f"{f}:NAME" for f in FAMILIES)], "recipe": RECIPES,
-            "split": SPLITS, "on_error": stop_or_skip, "missing": stop_or_skip, "tta": PREDICT_TTA, "engine": ENGINES}
+    architectures = [*CHOICES["architecture"], *(f"{f}:NAME" for f in FAMILIES)]
+    return {**CHOICES, "architecture": architectures, "recipe": RECIPES, "tta": PREDICT_TTA, "engine": ENGINES}
 
 def _add_settings(parser):
     "Add the settings of a `Recipe`, except those that are options of the command itself."
     from chexnet_nb.models.recipe import TTA, recipe_settings
-    own = {action.dest for action in parser._actions}
+    own, choices = {action.dest for action in parser._actions}, _recipe_choices() | dict(tta=TTA)
     for name, (default, comment) in recipe_settings().items():
         if name in own: continue
         parameter = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=type(default))
-        _add_option(parser, parameter, comment, _choices() | dict(tta=TTA)).default = SUPPRESS
+        _add_option(parser, parameter, comment, choices.get(name, ())).default = SUPPRESS
 
 # %% ../../nbs/10_report/06_command.ipynb #6f0e55a5
 def wrapped(
@@ -105,7 +113,7 @@ def command_parser(
     comments, options = docments(command), OPTIONS.get(command_name(command), ())
     for p in inspect.signature(command).parameters.values():
         if p.kind is p.VAR_KEYWORD: _add_settings(parser)
-        elif p.kind is p.KEYWORD_ONLY or p.name in options: _add_option(parser, p, comments.get(p.name), _choices())
+        elif p.kind is p.KEYWORD_ONLY or p.name in options: _add_option(parser, p, comments.get(p.name), _choices(p.name))
         else: _add_argument(parser, p, comments.get(p.name))
     return parser
 

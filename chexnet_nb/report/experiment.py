@@ -18,13 +18,12 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from itertools import groupby
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Thread
 from urllib.parse import quote
 
@@ -34,13 +33,13 @@ if sys.modules["rfc3987_syntax"] is None: del sys.modules["rfc3987_syntax"]
 import pandas as pd
 import papermill
 import yaml
-from jupyter_client import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from PIL import Image
 
 from ..core.errors import BadInput, check_renamed, did_you_mean, printable
 from ..core.files import (
     LOCK, atomic_path, check_output_folder, folder_lock, read_json, resource_path, utc_now, wrap_os_errors, write_json)
+from ..core.parallel import started_kernel
 from ..core.text import escape_text
 from ..models.recipe import parse_setting, recipe_settings
 from .tables import content_sha256
@@ -177,6 +176,7 @@ def run_experiment(
     out: str|Path|None=None, # Result folder; None for `reports/NAME`, with `-PRESET` for another preset than demo
     folder: str|Path|None=None, # Folder of experiments; None for the package's
     progress: bool=True, # Progress bars on stderr
+    kernel: object=None, # As from `core.parallel.started_kernel`; None to start one
 ) -> Path: # The result folder
     "Execute an experiment into a report; raises `BadInput` for an unknown name or a finished report."
     notebook = find_experiment(name, folder)
@@ -188,7 +188,8 @@ def run_experiment(
                            "remove it")
         record = _new_record(name, preset, values)
         with _unfinished_work(out):
-            executed = _execute(notebook, out/f"{name}.ipynb", values, progress)
+            with nullcontext(kernel) if kernel else started_kernel() as kernel:
+                executed = _execute(notebook, out/f"{name}.ipynb", values, progress, kernel)
             write_json(out/"report.json", record | dict(finished=utc_now()))
             write_page(out, executed)
     return out
@@ -235,24 +236,15 @@ def holds_report(
     settings = [{k: v for k, v in r.get("parameters", {}).items() if k not in record["inputs"]} for r in (found, record)]
     return settings[0] == settings[1] and all(found.get(k) == record[k] for k in ("experiment", "preset", "inputs", "chexnet_nb"))
 
-# %% ../../nbs/10_report/03_experiment.ipynb #083596f3
-class _Kernel(AsyncKernelManager):
-    "A kernel on sockets in a temporary folder, if the system has such sockets."
-    def __init__(self, **options):
-        if os.name == "posix":
-            self._sockets = TemporaryDirectory(prefix="cx-")
-            options |= dict(transport="ipc", ip=f"{self._sockets.name}/k")
-        super().__init__(**options)
-
 # %% ../../nbs/10_report/03_experiment.ipynb #60442127
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
-def _execute(notebook, out, values, progress):
+def _execute(notebook, out, values, progress, kernel):
     "Run with papermill in the current directory; returns the executed notebook without its progress bars."
-    options = dict(kernel_name="python3", kernel_manager_class=_Kernel, extra_arguments=["--log-level=50"], cwd=str(Path.cwd()),
-                   progress_bar=progress, stderr_file=sys.stderr if progress else None, log_output=False)
+    options = dict(kernel_name="python3", km=kernel, cwd=str(Path.cwd()), progress_bar=progress, log_output=False,
+                   stderr_file=sys.stderr if progress else None)
     Thread(target=import_module, args=("nbconvert",), daemon=True).start() # For the page, while the notebook computes
-    try: nb = papermill.execute_notebook(str(notebook), str(out), values, **options)
+    try: nb = papermill.execute_notebook(str(notebook), None, values, **options)
     except papermill.PapermillExecutionError as e:
         if refusal := _bad_input(notebook, e): raise refusal from None
         raise

@@ -13,16 +13,16 @@ from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from sklearn.metrics import roc_auc_score, roc_curve
+from PIL import Image
 
 from ..metrics.calibration import reliability
+from ..metrics.intervals import placements
 from ..readers.f1 import PROTOCOLS
 
 if TYPE_CHECKING: from chexnet_nb.data.dataset import PreparedData
@@ -36,10 +36,9 @@ def new_axes(
     size: tuple[float, float], # Width and height of a panel in inches
 ) -> np.ndarray: # Axes, shape (rows*columns,)
     "The axes of a new figure, without top and right spines."
-    figure, axes = plt.subplots(rows, columns, figsize=(columns*size[0], rows*size[1]), layout="constrained", squeeze=False)
-    plt.close(figure)
-    sns.despine(figure)
-    return axes.ravel()
+    axes = Figure((columns*size[0], rows*size[1]), layout="constrained").subplots(rows, columns, squeeze=False).ravel()
+    for ax in axes: ax.spines[["top", "right"]].set_visible(False)
+    return axes
 
 # %% ../../nbs/10_report/01_figures.ipynb #2e34a7e9
 N_COLUMNS = 4 # Panels in a row, at most
@@ -94,8 +93,10 @@ class Picture:
     @cached_property
     def png(self) -> bytes: # A PNG file
         "The picture as the bytes of a file."
-        file = BytesIO()
-        self.figure.savefig(file, format="png", dpi=self.dpi, metadata={"Software": None})
+        self.figure.set_dpi(self.dpi)
+        canvas, file = FigureCanvasAgg(self.figure), BytesIO()
+        canvas.draw() # Once; `savefig` draws twice if it lays out panels
+        Image.fromarray(np.asarray(canvas.buffer_rgba())).save(file, "PNG", dpi=(self.dpi, self.dpi))
         return file.getvalue()
 
     def _repr_mimebundle_(self, **_): return {"image/png": self.png, "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
@@ -165,10 +166,13 @@ def _roc(ax, truth, scores):
     if truth.min(initial=1) == truth.max(initial=0):
         reason = "no negatives" if truth.max(initial=0) else "no positives"
         return ax.text(.5, .5, reason, ha="center", va="center", fontsize=8, color=GREY)
-    false_positives, true_positives, _ = roc_curve(truth, scores)
-    ax.plot(false_positives, true_positives, color=BLUE, lw=1.6)
+    of_score = np.unique(-scores, return_inverse=True)[1]
+    points = np.array([np.append(0, np.cumsum(np.bincount(of_score, side))) for side in (1-truth, truth)])
+    corner = np.pad(np.diff(points, 2).any(0), 1, constant_values=True)
+    ax.plot(*points[:, corner]/points[:, -1:], color=BLUE, lw=1.6)
+    area = placements(truth.astype(bool), scores)[0].mean()
     box = dict(facecolor="white", edgecolor="none", alpha=.8, pad=1) # A curve may pass behind
-    ax.text(.97, .04, f"{roc_auc_score(truth, scores):.3f}", ha="right", fontsize=9, color=BLUE, bbox=box)
+    ax.text(.97, .04, f"{area:.3f}", ha="right", fontsize=9, color=BLUE, bbox=box)
 
 # %% ../../nbs/10_report/01_figures.ipynb #164f272d
 def plot_reliability(
@@ -202,6 +206,7 @@ def plot_curves(
 ) -> Figure:
     "Training and validation loss by epoch; a dotted line where the learning rate fell."
     if ax is None: ax, = new_axes(1, 1, (5.5, 3))
+    import seaborn as sns
     losses = curves.rename(columns={"train_loss": "training", "val_loss": "validation"})
     losses = losses.melt("epoch", ["training", "validation"], "subset", "loss")
     sns.lineplot(losses, x="epoch", y="loss", hue="subset", palette=[GREY, BLUE], marker="o", markeredgewidth=0, ax=ax)
@@ -324,6 +329,7 @@ def plot_dots(
     if ax is None: ax, = new_axes(1, 1, (7, .28*len(table)+1.2))
     rows, n = -np.arange(len(table)), table.shape[1]
     ax.hlines(rows, table.min(axis=1), table.max(axis=1), color="0.85", lw=1.5, zorder=0)
+    import seaborn as sns
     dots = table.set_axis(rows).melt(ignore_index=False, var_name="estimate", value_name="value")
     sns.scatterplot(dots, x="value", y=dots.index, hue="estimate", style="estimate", s=45, linewidth=0, ax=ax,
                     palette=_DOT_COLORS[:n], markers=_DOT_MARKERS[:n])
@@ -344,6 +350,7 @@ def plot_power(
 ) -> Figure:
     "The smallest difference of F1 detected with power 0.8, by number of images."
     if ax is None: ax, = new_axes(1, 1, (6.5, 3.4))
+    import seaborn as sns
     together = pd.concat([curve.dropna(subset="seen").assign(curve=name) for name, curve in curves.items()], ignore_index=True)
     sns.lineplot(together, x="images", y="seen", hue="curve", palette="viridis", ax=ax)
     ax.axhline(difference, color=GREY, lw=1, ls=":")
@@ -362,6 +369,7 @@ def plot_outputs(
     ax: Axes|None=None, # Where to draw; None for a new figure
 ) -> Figure:
     "AUROC of each output for each expert finding, the best of a row framed."
+    import seaborn as sns
     wide = table.pivot(index="expert", columns="output", values="auroc").loc[pd.unique(table.expert)].rename(columns=_spaced)
     if ax is None: ax, = new_axes(1, 1, (9, .5*len(wide)+1.6))
     sns.heatmap(wide, annot=True, fmt=".2f", vmin=.3, vmax=1, cmap="BrBG", cbar=False, annot_kws={"fontsize": 8}, ax=ax)
@@ -369,13 +377,14 @@ def plot_outputs(
         ax.add_patch(Rectangle((best, row), 1, 1, fill=False, edgecolor=ORANGE, lw=2))
     ax.set(xlabel="output of the network", ylabel="")
     ax.tick_params(axis="x", rotation=40, labelsize=8)
-    plt.setp(ax.get_xticklabels(), ha="right")
+    for tick in ax.get_xticklabels(): tick.set_ha("right")
     ax.tick_params(axis="y", rotation=0, labelsize=8)
     return label_axes([ax], title=title)
 
 # %% ../../nbs/10_report/01_figures.ipynb #58a10b69
 def _probability_bars(ax, probabilities, labels):
     "Probabilities as bars; findings that the label has in colour."
+    import seaborn as sns
     names = [_spaced(finding) for finding in probabilities.index]
     sns.barplot(x=probabilities.to_numpy(float), y=names, hue=labels.to_numpy(bool), palette={True: ORANGE, False: GREY},
                 legend=False, ax=ax)
@@ -385,8 +394,8 @@ def _probability_bars(ax, probabilities, labels):
 
 def _image_axes(rows, columns, size, prepared):
     "Axes without frames, shape (rows, columns); the figure says so if the images are drawn."
-    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
-    plt.close(figure)
+    figure = Figure(size, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
     for ax in axes.flat: ax.set_axis_off()
     if prepared.synthetic: figure.suptitle("synthetic: drawn images", fontsize=9)
     return axes

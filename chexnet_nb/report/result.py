@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import BadInput, summarise
 from ..core.files import check_new_folder, resource_path
+from ..core.parallel import started_kernel
 
 if TYPE_CHECKING: import pandas as pd
 
@@ -77,14 +78,18 @@ def _folders(name, files) -> Iterator[Path]:
 # %% ../../nbs/10_report/04_result.ipynb #6d27b010
 def _report(name, out, files, **values) -> Result:
     "Run an experiment with a command's options; input that cannot work is refused before anything starts."
+    for role, file in files.items():
+        if not Path(file).exists(): raise BadInput(f"no such file: {file}; {role} needs an existing one")
+    with started_kernel() as kernel: return _report_in(kernel, name, out, files, values)
+
+def _report_in(kernel, name, out, files, values):
+    "Check what is left to check, and run the experiment, while its kernel starts."
     from chexnet_nb.metrics.bootstrap import check_memory
     from chexnet_nb.metrics.predictions import parse_findings
     from chexnet_nb.metrics.thresholds import read_thresholds
     from chexnet_nb.report.experiment import holds_report, is_unfinished, run_experiment
     findings = parse_findings(values.get("findings"))
     if findings and not isinstance(values["findings"], str): values["findings"] = ",".join(findings)
-    for role, file in files.items():
-        if not Path(file).exists(): raise BadInput(f"no such file: {file}; {role} needs an existing one")
     if values.get("thresholds"): read_thresholds(values["thresholds"], findings or ())
     check_memory(values["n_boot"], 14)
     values = {key: str(value) if isinstance(value, Path) else value for key, value in _given(**values).items()}
@@ -92,7 +97,7 @@ def _report(name, out, files, **values) -> Result:
         if holds_report(folder, name, values): return Result(folder)
         if is_unfinished(folder) or out or not folder.exists(): break
     if not is_unfinished(folder): check_new_folder(folder)
-    return Result(run_experiment(name, parameters=values, out=folder, progress=_watched()))
+    return Result(run_experiment(name, parameters=values, out=folder, progress=_watched(), kernel=kernel))
 
 def _watched() -> bool:
     "Whether somebody sees a progress bar: at a terminal, or in a notebook."
@@ -109,7 +114,7 @@ def evaluate(
     findings=None, # Findings, separated by commas, of any vocabulary; by default those of NIH's 14 in the table
     cluster:bool=True, # Treat patients as independent, rather than images
     method="delong", # Intervals of the AUROC: delong, or percentile as in the paper
-    n_boot:int=10_000, # Bootstrap samples, for average precision and percentiles
+    n_boot:int=10_000, # Bootstrap samples, for percentiles
     seed:int=0, # Of bootstrap and folds
     synthetic:bool=False, # Label the result as synthetic
 ) -> Result:

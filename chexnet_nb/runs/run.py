@@ -156,7 +156,7 @@ class Run:
         file = self.folder/f"predictions_{subset}.csv"
         if not file.is_file():
             raise BadInput(f"{self.folder} has no {file.name}; name a finished run, or a folder of images with data=")
-        return read_predictions(file)
+        return read_predictions(file, self.about.get("opened", {}).get("findings"))
 
     @property
     def curves(self) -> pd.DataFrame: # epoch, train_loss, val_loss, lr, seconds, images_per_second

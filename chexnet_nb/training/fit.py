@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LitCheXNet', 'best_precision', 'runtime_info', 'versions', 'weights_fingerprint', 'TrainerOptions', 'run_record',
-           'train']
+           'findings_of', 'train']
 
 # %% ../../nbs/08_training/05_fit.ipynb #8ed33936
 import builtins
@@ -304,6 +304,18 @@ def _fit(training, data, out, options, progress) -> int:
     training.load_state_dict(best["state_dict"])
     return int(best["epoch"])+1
 
+# %% ../../nbs/08_training/05_fit.ipynb #8462a8fd
+def findings_of(
+    study: PreparedData, # Prepared data
+    recipe: Recipe, # How to train
+) -> tuple[str, ...]: # Outputs in order
+    "What a network is to find: the task's findings, or those of labels of one's own; raises `BadInput` if labels lack them."
+    findings = study.findings if study.findings and recipe.task != "pneumonia" else TASKS[recipe.task]
+    if missing := [f for f in findings if f not in study.table]:
+        raise BadInput(f"the labels have no {summarise(missing)}; name the findings that they have with --findings, and the task "
+                       "chexnet14")
+    return findings
+
 # %% ../../nbs/08_training/05_fit.ipynb #2657845c
 def train(
     study: PreparedData, # Prepared data, at the recipe's size
@@ -316,7 +328,7 @@ def train(
     options: TrainerOptions=TrainerOptions(), # Devices, machines, checkpoints within an epoch
 ) -> Path: # The run folder
     "Train by a recipe, keep the checkpoint of lowest validation loss, predict validation and test. Raises `BadInput`."
-    run, findings, options = Run(out), TASKS[recipe.task], options.with_defaults()
+    run, findings, options = Run(out), findings_of(study, recipe), options.with_defaults()
     _check_options(study, recipe, options)
     data = ChestData(study.cache, study.table, study.split, findings, batch_size=recipe.batch_size, seed=recipe.seed)
     positives, images = torch.from_numpy(data.labels["train"].sum(0, dtype=float)), len(data.labels["train"])

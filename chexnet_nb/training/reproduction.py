@@ -15,14 +15,14 @@ from safetensors.torch import load_file
 from ..core.distributed import is_main_process, launcher_size, retry_while_locked
 from ..core.errors import BadInput, say
 from ..data.dataset import ChestData, PreparedData, shuffle_labels
-from ..data.labels import read_labels
+from ..data.labels import read_training_labels
 from ..data.nih import prepare_release
 from ..data.source import NIH, labels_used, read_source
 from ..models.base import Network
 from ..models.chexnet import new_model
-from ..models.recipe import TASKS, new_recipe
+from ..models.recipe import new_recipe
 from ..runs.run import IDENTITY_KEYS, Run
-from .fit import TrainerOptions, run_record, train, versions, weights_fingerprint
+from .fit import TrainerOptions, findings_of, run_record, train, versions, weights_fingerprint
 
 # %% ../../nbs/08_training/07_reproduction.ipynb #7fe70ea6
 def restore_data(
@@ -39,10 +39,10 @@ def restore_data(
     cache_folder = earlier.cache.path if earlier.cache and not data else None
     on_error = opened.get("on_error", opened.get("on_bad", "stop")) # Its name in 0.2
     cache = prepare_release(folder, record["recipe"]["size"], cache_folder, on_error=on_error, progress=progress)
-    table, source = read_labels(opened.get("labels") or folder), read_source(folder)
+    table, source = read_training_labels(opened.get("labels") or folder, opened.get("findings")), read_source(folder)
     present = table[table["Image Index"].isin(cache.names)].reset_index(drop=True)
     labels = labels_used(table, NIH if opened.get("labels") else source)
-    study = PreparedData(folder, cache, present, earlier.split, source, labels, opened=opened)
+    study = PreparedData(folder, cache, present, earlier.split, source, labels, table.attrs.get("findings", ()), opened=opened)
     return shuffle_labels(study, record["recipe"]["seed"]) if record.get("shuffled_labels") else study
 
 # %% ../../nbs/08_training/07_reproduction.ipynb #1a355efb
@@ -75,11 +75,12 @@ def _devices_then(record) -> tuple[int, int]:
 # %% ../../nbs/08_training/07_reproduction.ipynb #9eb8ce4e
 def _first_model(run, study, recipe, options) -> Network:
     "The network that a repeated run starts from; raises `BadInput` for other data, labels, split or first weights."
-    data = ChestData(study.cache, study.table, study.split, TASKS[recipe.task])
+    findings = findings_of(study, recipe)
+    data = ChestData(study.cache, study.table, study.split, findings)
     if changed := run.differs(run_record(study, recipe, data, options)):
         raise BadInput(f"{run.folder} cannot be repeated: {' and '.join(IDENTITY_KEYS[k] for k in changed)} differ from those in "
                        f"{study.data}; restore them, or train a new run")
-    model = new_model(TASKS[recipe.task], recipe.architecture, size=recipe.size, pretrained=recipe.pretrained, seed=recipe.seed)
+    model = new_model(findings, recipe.architecture, size=recipe.size, pretrained=recipe.pretrained, seed=recipe.seed)
     if run.about.get("start") not in (None, weights_fingerprint(model)):
         raise BadInput(f"{run.folder} cannot be repeated: it did not start from the weights that its recipe gives here; train "
                        "from the same start with `train(model=...)`")
