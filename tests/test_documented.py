@@ -127,6 +127,10 @@ class Ground:
 
     def predictions(self): return saved(simulate_predictions(*labelled(400)), self.folder/"predictions.csv")
 
+    def labels(self):
+        rows, few = labelled(60)
+        return saved(rows[["Image Index", "Patient ID", *few]], self.folder/"labels.csv")
+
     def readers(self):
         rows, few = labelled(60)
         return saved(simulate_readers(rows["Image Index"], label_matrix(rows, few), few), self.folder/"readers.csv")
@@ -173,9 +177,9 @@ def saved(table, file):
     return file
 
 
-NAMED = {"data": r"data/\w+|my_data", "run": r"runs/\w+|RUN", "readers": r"\w*readers\.csv", "predictions": r"[\w/]+\.csv",
-         "images": r"\w+\.txt", "films": r"films/?|folder/of/films", "film": r"\w+\.png", "dicom": r"\w+\.dcm",
-         "weights": r"[\w.]+\.pth(\.tar)?"}
+NAMED = {"data": r"data/\w+|my_data", "run": r"runs/\w+|RUN", "readers": r"\w*readers\.csv", "labels": r"labels\.csv",
+         "predictions": r"[\w/]+\.csv", "images": r"\w+\.txt", "films": r"films/?|folder/of/films",
+         "film": r"\w+\.png", "dicom": r"\w+\.dcm", "weights": r"[\w.]+\.pth(\.tar)?"}
 
 
 @pytest.fixture(scope="module")
@@ -300,7 +304,7 @@ def stated():
     official = table("reports/scoreboard-paper/official.csv", part="official test images", entrant="reproduce-chexnet")
     settings = {name: value for name, (value, _) in recipe_settings().items()}
     return {
-        "predictions": [f"`--n-boot` sets the number of bootstrap samples, {default('evaluate', 'n_boot'):,} by default"],
+        "predictions": [f"`--n-boot`, {default('evaluate', 'n_boot'):,} by default"],
         "training": [f"larger images ({strong('size')} px)", f"a learning rate of {strong('lr'):.0e} ".replace("e-0", "e-"),
                      f"`--schedule {strong('schedule')}`", f"`--min-crop {strong('min_crop')}`",
                      f"`--ema-decay {strong('ema_decay')}`"],

@@ -167,7 +167,8 @@ def radiologists(
 ) -> Result:
     "The paper's Table 1, F1 of readers and a network; or readers alone: agreement, sensitivity and specificity."
     if predictions is None and (fixed or thresholds is not None):
-        raise BadInput("thresholds are the network's; give its predictions (--predictions), or leave out --thresholds and --fixed")
+        raise BadInput("thresholds are the network's; give its predictions (--predictions), or leave out --thresholds and "
+                       "--fixed")
     values = dict(findings=findings, resample=resample, method=method, n_boot=n_boot, seed=seed, synthetic=synthetic)
     with _as_files(_given(readers=readers, predictions=predictions, labels=labels)) as files:
         if predictions is None: return _report("agreement", out, files, **files, **values)
