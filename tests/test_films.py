@@ -1,6 +1,7 @@
 "Films as the field has them, drawn here: each is read with the right grey values, or refused by name; every file is counted."
 import subprocess
 import sys
+import zlib
 from io import BytesIO
 
 import numpy as np
@@ -226,3 +227,27 @@ def test_training_counts_what_is_missing(tmp_path):
     code, _, err = chexnet("train", data, "--task", "chexnet14", "--split", "random", "--size", 28, "--out", tmp_path/"run")
     assert code == 2 and "2 of 4 labelled images have no file: 3.png, 4.png; 1 of 3 files have no label: 0.png" in err
     assert "--missing skip" in err
+
+
+def test_deflated_dicom_is_read_within_limits():
+    plain = dicom(np.uint16(REFERENCE*16))
+    end = 144+int.from_bytes(plain[140:144], "little")
+    def deflated(content):
+        meta = plain[:end].replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99")
+        head = bytearray(meta)
+        at = meta.index(b"\x02\x00\x10\x00UI")
+        head[at+6:at+8] = (22).to_bytes(2, "little")
+        head[140:144] = (len(head)-144).to_bytes(4, "little")
+        squeeze = zlib.compressobj(1, zlib.DEFLATED, -15)
+        return bytes(head) + b"".join(squeeze.compress(part) for part in content) + squeeze.flush()
+    assert np.array_equal(np.asarray(decode(deflated([plain[end:]]), "a.dcm").image), np.asarray(decode(plain, "b.dcm").image))
+    with pytest.raises(BadInput, match="deflated DICOM of more than 200,000,000 bytes"):
+        decode(deflated([plain[end:], *[bytes(1 << 20)]*250]), "a.dcm")
+
+
+def test_a_png_that_is_whole_is_not_to_be_fetched_again():
+    part = lambda kind, data: len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind+data).to_bytes(4, "big")
+    head = b"\x89PNG\r\n\x1a\n" + part(b"IHDR", (64).to_bytes(4, "big")*2 + bytes((8, 0, 0, 0, 0)))
+    for pixels in (b"no deflate", zlib.compress(bytes([0, *range(64)])*9)):
+        with pytest.raises(BadInput, match="fetching it again does not help"):
+            decode(head + part(b"IDAT", pixels) + part(b"IEND", b""), "a.png")

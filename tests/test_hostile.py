@@ -21,6 +21,7 @@ import time
 import traceback
 import urllib.error
 import urllib.request
+import zipfile
 import zlib
 from collections import Counter
 from functools import cached_property
@@ -70,11 +71,11 @@ def chexnet(*argv, cwd=None):
     return code, out.getvalue(), err.getvalue()
 
 
-def start(*argv, cwd=None, limit=None):
-    "The command in a process of its own; `limit` is called in it before it starts."
+def start(*argv, cwd=None, limit=None, first=""):
+    "The command in a process of its own; `limit` is called in it before it starts, `first` is code that runs before."
     env = os.environ | dict(PYTHONPATH=str(ROOT), PYTHONWARNINGS="ignore")
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    return subprocess.Popen([sys.executable, "-c", START, *map(str, argv)], cwd=cwd or ROOT, env=env, preexec_fn=limit,
+    return subprocess.Popen([sys.executable, "-c", first+START, *map(str, argv)], cwd=cwd or ROOT, env=env, preexec_fn=limit,
                             start_new_session=True, **pipes)
 
 
@@ -227,6 +228,54 @@ def _(g, here):
     assert not list(here.rglob("ran")) and not Path("ran").exists() and not (here/"x").exists()
 
 
+def exhausting_files(here):
+    "Files of weights made to take memory, time or the process of whoever reads them: name -> what the refusal says."
+    import pickle
+
+    import torch
+    from torch.nn import Linear, ModuleList
+    pickled = {"deep": b"\x80\x02}" + b")" + b"\x85"*3_000_000 + b"K\x01s.", "memo": b"\x80\x02}r\x00\x00\x00\x10."}
+    for name, content in pickled.items():
+        with zipfile.ZipFile(here/f"{name}.pth", "w") as z: z.writestr("a/data.pkl", content)
+    with zipfile.ZipFile(here/"deflated.pth", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as z:
+        with z.open("a/data.pkl", "w", force_zip64=True) as part:
+            for _ in range(1500): part.write(bytes(1 << 20))
+    module = Linear(1, 1)
+    for _ in range(40): module = ModuleList([module, module])
+    torch.save(module, here/"twice.pth")
+    one = torch.zeros(6_000_000)
+    torch.save(dict({f"t{i}": one for i in range(200)}, x=Evil()), here/"shared.pth")
+    header = lambda n: json.dumps({f"t{i}": dict(dtype="U8", shape=[0], data_offsets=[0, 0]) for i in range(n)}).encode()
+    for name, head in (("many", header(100_000)), ("wide", b" "*99_000_000 + b"{}"), ("promised", b"{}")):
+        length = 1 << 62 if name == "promised" else len(head)
+        (here/f"{name}.safetensors").write_bytes(struct.pack("<Q", length) + head)
+    says = dict(deep="ended its process", memo="more than 1 GB", deflated="compressed", wide="99,000,002",
+                twice="modules in each other", shared="is not a densenet121", many="100,000 tensors", promised="header of")
+    return {next(here.glob(f"{name}.*")): word for name, word in says.items()}
+
+
+LIMITED = """import json, resource, sys, torch
+from chexnet_nb.report.cli import main
+import chexnet_nb.runs.external
+used = int(open("/proc/self/statm").read().split()[0])*resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (2 << 30), used + (2 << 30)))
+for file in sys.argv[1:]: print(json.dumps(main(["import", file, "--out", "out", "--pickled"])))
+sys.exit()
+"""
+
+
+@case("code that lies there", "weights made to exhaust memory or time, or to crash: refused within two gigabytes", slow=True)
+def _(g, here):
+    files = exhausting_files(here)
+    process = start(*files, cwd=here, first=LIMITED, limit=lambda: resource.setrlimit(resource.RLIMIT_CPU, (120, 120)))
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0 and "Traceback" not in err and out.split() == ["2"]*len(files), err
+    lines = err.splitlines()
+    assert len(lines) == len(files), err
+    for line, (file, word) in zip(lines, files.items()): assert file.name in line and word in line, line
+    assert not (here/"out").exists() and not (here/"ran").exists()
+
+
 @case("code that lies there", "malicious pickles as the last and the best checkpoint of a run that goes on")
 def _(g, here):
     file = next(f for f in evil_files(here/"evil") if f.name.startswith("1"))
@@ -294,9 +343,9 @@ def _(g, here):
     refused(here, *command, says="last.ckpt and best.ckpt damaged; remove")
 
 
-def ended(g, here, number, code, argv, ready):
+def ended(g, here, number, code, argv, ready, first=""):
     "A process that gets a signal when `ready()` holds; its exit code and message."
-    process = start(*argv, cwd=here)
+    process = start(*argv, cwd=here, first=first)
     end = time.time() + 120
     while process.poll() is None and not ready() and time.time() < end: time.sleep(.05)
     time.sleep(.3)
@@ -326,6 +375,27 @@ for _name, _number, _code in (("SIGTERM", signal.SIGTERM, 143), ("SIGINT", signa
         data = folder_of(here)
         for i in range(2, 3000): os.link(data/"00000001_000.png", data/f"{i:08d}_000.png")
         ended(g, here, number, code, ("prepare", data, "--workers", 2), (data/".cache/224/journal.jsonl").exists)
+
+
+SLOW_END = """import asyncio
+from chexnet_nb.report.experiment import _Kernel
+end = _Kernel.cleanup_resources
+async def slow(self, *args, **options):
+    await asyncio.sleep(1.5)
+    await end(self, *args, **options)
+_Kernel.cleanup_resources = slow
+"""
+
+
+@case("interruptions", "SIGINT, and a kernel that takes longer to end than the watch for dead ones waits", slow=True)
+def _(g, here):
+    cell = lambda code, **about: dict(cell_type="code", metadata=about, source=code, outputs=[], execution_count=None)
+    cells = [cell("out = '' # Folder", tags=["parameters"]), cell("import time\nopen('begun', 'w')\ntime.sleep(99)")]
+    kernel = dict(kernelspec=dict(name="python3", display_name="Python 3", language="python"))
+    (here/"mine").mkdir()
+    (here/"mine/a.ipynb").write_text(json.dumps(dict(cells=cells, metadata=kernel, nbformat=4, nbformat_minor=4)))
+    ended(g, here, signal.SIGINT, 130, ("run", "a", "--folder", here/"mine", "--out", here/"out"), (here/"begun").exists,
+          SLOW_END)
 
 
 # 4 What is prepared is what is there ---------------------------------------------------------------
@@ -568,6 +638,32 @@ def _(g, here):
     _, err = process.communicate(timeout=120)
     said(err, "cannot be written .File too large.; what was finished is kept")
     assert process.returncode == 2 and not list((here/"run/checkpoints").glob("*.ckpt"))
+
+
+LAST_STEP = """import resource
+from chexnet_nb.runs.run import Run
+finish = Run.finish
+def full(self, *args, **options):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+    finish(self, *args, **options)
+Run.finish = full
+"""
+
+
+@case("outputs", "the disk is full in the last step of a training, and in an import; the training is finished later", slow=True)
+def _(g, here):
+    train = TRAIN("--epochs", 1)(g, here)
+    process = start(*train, first=LAST_STEP)
+    _, err = process.communicate(timeout=120)
+    said(err, "out.* cannot be written .File too large.; what was finished is kept: free disk space")
+    assert process.returncode == 2 and not list((here/"out").rglob(".*.tmp*")), sorted((here/"out").rglob("*"))
+    code, _, err = chexnet(*train)
+    assert code == 0, err
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
+    process = start("import", here/"out/model.safetensors", "--out", here/"in", *SMALL[:2], "--size", 28, limit=limit)
+    _, err = process.communicate(timeout=120)
+    said(err, "in cannot be written .File too large.; free disk space")
+    assert process.returncode == 2 and sorted(p.name for p in here.iterdir()) == ["out"]
 
 
 @case("outputs", "standard output that is full")

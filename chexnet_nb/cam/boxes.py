@@ -152,12 +152,14 @@ SEEN = {"train": "trained on", "val": "leak-free", "test": "leak-free"} # By sub
 def mark_seen(
     scores: pd.DataFrame, # As `score_boxes` gives them
     split: pd.DataFrame, # `Image Index`, `Patient ID`, `split`: the split that the model was trained with
+    fitted_on: Sequence[str]=("train",), # Subsets that its weights were fitted to, as `Run.fitted_on` has them
 ) -> pd.DataFrame: # The scores with `Patient ID`, `split`, and `seen`: a value of `SEEN`, or "not in the split"
     "Mark the scores of images that the model trained on."
     known = split[["Image Index", "Patient ID", "split"]]
     table = scores.drop(columns=["Patient ID", "split", "seen"], errors="ignore").merge(known, on="Image Index", how="left")
     table["split"] = table["split"].fillna("none")
-    return table.assign(seen=table["split"].map(SEEN).fillna("not in the split"))
+    seen = SEEN | dict.fromkeys(fitted_on, "trained on")
+    return table.assign(seen=table["split"].map(seen).fillna("not in the split"))
 
 # %% ../../nbs/09_cam/02_boxes.ipynb #1262f2d1
 MEASURES = ("pointing", "random_point", "pointing_near", "random_near", "energy",

@@ -52,7 +52,9 @@ def read_json(
     advice: str, # What to do about an unreadable file, for the message
 ) -> dict:
     "Read a JSON file; raises `BadInput` if it is missing or does not hold a JSON object."
-    try: content = json.loads(Path(path).read_text(encoding="utf-8"))
+    try:
+        content = json.loads(text := Path(path).read_text(encoding="utf-8"))
+        if "\\ud" in text.lower(): json.dumps(content, ensure_ascii=False).encode() # Half of a character, which nothing can write
     except OSError as e: raise BadInput(f"{path} cannot be read ({e.strerror}); {advice}") from None
     except (ValueError, RecursionError) as e: raise BadInput(f"{path} is not JSON ({e}); {advice}") from None
     if not isinstance(content, dict): raise BadInput(f"{path} holds {type(content).__name__}, not an object; {advice}")

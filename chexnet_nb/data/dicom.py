@@ -10,6 +10,7 @@ __all__ = ['MAX_SIDE', 'MAX_PIXELS', 'MAX_BYTES', 'MAX_SCANS', 'FLAT_SHARE', 'FL
 
 # %% ../../nbs/01_data/04_dicom.ipynb #5f9b2a44
 import struct
+import zlib
 from collections.abc import Iterator
 from io import BytesIO
 from typing import NamedTuple
@@ -412,8 +413,7 @@ def _read_header(data, name, notes):
     "The data set of a file that claims one image of a kind that can be read; raises `BadInput` for any other."
     try: import pydicom
     except ImportError: raise BadInput(f"{name} is DICOM; run `pip install 'chexnet_nb[dicom]'` to read it") from None
-    if b"1.2.840.10008.1.2.1.99" in data[:2048]: raise BadInput(f"{name}: deflated DICOM is not supported; save it uncompressed")
-    dataset = pydicom.dcmread(BytesIO(data), force=True)
+    dataset = pydicom.dcmread(BytesIO(_inflated(data, name)), force=True)
     meta = dataset.file_meta = getattr(dataset, "file_meta", None) or pydicom.dataset.FileMetaDataset()
     if "Rows" not in dataset or "Columns" not in dataset or "PixelData" not in dataset:
         what = getattr(meta.get("MediaStorageSOPClassUID") or dataset.get("SOPClassUID"), "name", "of no known kind")
@@ -431,6 +431,16 @@ def _read_header(data, name, notes):
     check_size(_whole_number(dataset, "Columns", 0), _whole_number(dataset, "Rows", 0), name)
     _complete_header(dataset, name, notes)
     return dataset
+
+_DEFLATED = b"1.2.840.10008.1.2.1.99" # Explicit VR Little Endian, of which all but the head is deflated
+
+def _inflated(data, name) -> bytes:
+    "A deflated file as one that is not; any other as it is. Raises `BadInput` for more than `MAX_BYTES`."
+    if data[128:132] != b"DICM" or _DEFLATED not in data[:2048]: return data
+    end, inflate = 144+struct.unpack_from("<I", data, 140)[0], zlib.decompressobj(-zlib.MAX_WBITS) # Behind the group's length
+    content = inflate.decompress(data[end:], MAX_BYTES)
+    if inflate.unconsumed_tail: raise BadInput(f"{name}: deflated DICOM of more than {MAX_BYTES:,} bytes; save it uncompressed")
+    return data[:end].replace(_DEFLATED, _DEFLATED[:-3].ljust(len(_DEFLATED), b"\0")) + content
 
 def _complete_header(dataset, name, notes) -> None:
     "Set what a header leaves out; raises `BadInput` for other than 8 or 16 bits."

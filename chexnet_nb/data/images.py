@@ -60,12 +60,15 @@ def _check_png(data, name):
     raise BadInput(f"{name}: truncated, the PNG ends at byte {len(data):,} without an IEND chunk; fetch the file again")
 
 # %% ../../nbs/01_data/05_images.ipynb #9c9227b0
+_WHOLE_PNG = "it is as it was written, by its checksums, so fetching it again does not help: save it anew as PNG"
+
 def _check_rows(data, image, name):
     "Raise `BadInput` for a decoded PNG or JPEG whose data end before its last row."
     last = np.asarray(image.crop((0, max(image.height-8, 0), *image.size)))
     if image.format == "PNG": short = (not last[-1].any() or image.info.get("interlace")) and _png_is_short(data)
     else: short = (last == last[0, 0]).all() and _jpeg_is_short(data, image)
-    if short: raise BadInput(f"{name}: truncated, the {image.format}'s data end before its last row; fetch the file again")
+    advice = _WHOLE_PNG if image.format == "PNG" else "fetch the file again"
+    if short: raise BadInput(f"{name}: truncated, the {image.format}'s data end before its last row; {advice}")
 
 def _check_strips(data, image, name):
     "Raise `BadInput` for a TIFF whose strips or tiles begin or end behind the end of the file."
@@ -196,8 +199,8 @@ def decode(
         gray = _to_gray(data, upright, modes, name, notes)
     except (BadInput, MemoryError): raise
     except Exception as e:
-        raise BadInput(f"{name}: {kind} that cannot be decoded ({type(e).__name__}: {e}); "
-                       f"{'export it again' if kind == 'DICOM' else 'fetch it again, or save it as PNG'}") from e
+        advice = dict(DICOM="export it again", PNG=_WHOLE_PNG).get(kind, "fetch it again, or save it as PNG")
+        raise BadInput(f"{name}: {kind} that cannot be decoded ({type(e).__name__}: {e}); {advice}") from e
     if is_flat(np.arange(256)/255, np.asarray(gray.histogram())): refuse_flat(name)
     return DecodedImage(gray, mode, tuple(notes))
 

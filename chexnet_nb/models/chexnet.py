@@ -21,7 +21,7 @@ from ..core.errors import BadInput, summarise
 from ..core.files import atomic_path, read_json, write_json
 from ..data.labels import FINDINGS, finding_name
 from .base import Network, PooledNetwork, imagenet_state
-from .recipe import Recipe, find_architecture
+from .recipe import LIMITS, Recipe, find_architecture
 from .state_dict import load_state, normalise_keys, read_weights
 
 # %% ../../nbs/06_models/04_chexnet.ipynb #9cce3923
@@ -108,7 +108,7 @@ class CheXNet(PooledNetwork):
         "Load ImageNet weights, as the paper does; raises `BadInput` if they are not available."
         if not find_architecture(self.architecture).imagenet: return super().load_imagenet()
         from torchvision.models import DenseNet121_Weights
-        state = normalise_keys(imagenet_state(DenseNet121_Weights.IMAGENET1K_V1))
+        state, self.weights_origin = normalise_keys(imagenet_state(DenseNet121_Weights.IMAGENET1K_V1)), "ImageNet, torchvision"
         self.features.load_state_dict({k.removeprefix("features."): v for k, v in state.items() if k.startswith("features.")})
 
 def from_config(findings: Sequence[str], architecture: str, size: int, **config) -> CheXNet:
@@ -138,6 +138,8 @@ def build_network(
 ) -> Network: # With random weights
     "A network by name; raises `BadInput` for an unknown one."
     entry = find_architecture(architecture)
+    if not entry.module:
+        raise BadInput(f"{architecture} is an imported ONNX file, which predicts only; choose another architecture")
     return import_module(f"chexnet_nb.models.{entry.module}").from_config(findings, architecture, size, **entry.config)
 
 # %% ../../nbs/06_models/04_chexnet.ipynb #8d23d351
@@ -150,7 +152,8 @@ def save_model(
     folder = Path(folder)
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     with atomic_path(folder/"model.safetensors") as part: part.write_bytes(save(state)) # Readable like its neighbours
-    config = dict(architecture=model.architecture, findings=list(model.findings), size=model.size, **info)
+    own = {name: list(vars(model)[name]) for name in ("mean", "std") if name in vars(model)}
+    config = dict(architecture=model.architecture, findings=list(model.findings), size=model.size, **own | info)
     write_json(folder/"model.json", config)
 
 # %% ../../nbs/06_models/04_chexnet.ipynb #c871ec95
@@ -159,19 +162,21 @@ def read_config(
 ) -> dict: # architecture, findings, size, and what else was recorded
     "The architecture, findings and size of a checkpoint; raises `BadInput` for a folder without one."
     folder, advice = Path(folder), "name the folder of a finished run"
-    if missing := [n for n in ("model.json", "model.safetensors") if not (folder/n).is_file()]:
+    missing = [n for n in ("model.json", "model.safetensors") if not (folder/n).is_file()]
+    if missing and not (missing[0] == "model.safetensors" and (folder/"model.onnx").is_file()):
         raise BadInput(f"{folder} holds no checkpoint: {' and '.join(missing)} not found; {advice}")
     config = read_json(folder/"model.json", advice)
     if missing := [k for k in ("architecture", "findings", "size") if k not in config]:
         raise BadInput(f"{folder/'model.json'} has no {' and no '.join(missing)}; {advice}")
     findings, architecture, size = (config[k] for k in ("findings", "architecture", "size"))
     named = isinstance(findings, list) and findings and all(isinstance(f, str) for f in findings)
-    if not (isinstance(architecture, str) and named and isinstance(size, int)):
+    if not (isinstance(architecture, str) and named and type(size) is int and LIMITS["size"][0] <= size <= LIMITS["size"][1]):
         raise BadInput(f"{folder/'model.json'} is damaged: expected the name of an architecture, a list of findings and a size "
                        f"in pixels; {advice}")
     _check_outputs(config, folder, advice)
-    try: find_architecture(architecture)
+    try: file = find_architecture(architecture).file
     except BadInput as e: raise BadInput(f"{folder/'model.json'}: {e}") from None
+    if not (folder/file).is_file(): raise BadInput(f"{folder} holds no checkpoint: {file} not found; {advice}")
     return config
 
 def _check_outputs(config, folder, advice):

@@ -108,7 +108,8 @@ def train(
     checkpoint_every:int=None, # Steps between checkpoints; by default one at the end of each epoch
     devices:int=None, # GPUs or processes of this machine; by default as many as torchrun or SLURM started, or 1
     nodes:int=None, # Machines; by default as many as torchrun or SLURM started, or 1
-    recipe:str="paper", # Default values of the settings: "paper", or "strong" for what has become usual since 2017
+    recipe:str="paper", # Defaults of the settings: "paper"; "strong", since 2017; "frozen", the last layer; "finetune" after it
+    start=None, # Finished run whose network to start from, with its architecture and size; "finetune" needs one
     seeds:int=1, # Runs, from the recipe's seed on, each in OUT/seed-N; with more than one, their spread and their average too
     **settings, # Of `Recipe`
 ):
@@ -119,13 +120,23 @@ def train(
     if needed:
         raise BadInput(f"{' and '.join(needed)} needed; name a folder of radiographs and a task, or a run with --from")
     from chexnet_nb.models.recipe import new_recipe
-    recipe = new_recipe(recipe, task=task, **settings)
+    recipe = new_recipe(recipe, task=task, **_start_settings(start, recipe, seeds) | settings)
     options = _trainer_options(hardware, seeds)
     opened = dict(split=split, lists=lists, missing=missing, on_error=on_error, labels=labels, findings=findings, cache=cache)
     if seeds > 1: _train_seeds(data, out, recipe, opened, seeds, options)
-    else: _train_one(data, out, recipe, opened, options)
+    else: _train_one(data, out, recipe, opened, options, start)
 
 # %% ../../nbs/10_report/07_cli.ipynb #6f0e56a1
+def _start_settings(start, recipe, seeds) -> dict:
+    "What the run that a training starts from decides; raises `BadInput` for finetune without one, or several seeds with one."
+    if start and seeds > 1: raise BadInput(f"{seeds} seeds from one start; train each by a command of its own, with --seed")
+    if not start and recipe == "finetune":
+        raise BadInput("finetune goes on from a finished run: train one with --recipe frozen, then name its folder with --start")
+    if not start: return {}
+    from chexnet_nb.runs.run import Run
+    from chexnet_nb.training.fit import start_settings
+    return start_settings(Run(start))
+
 def _trainer_options(hardware, seeds):
     "On what to train; raises `BadInput` for several seeds on several devices."
     from chexnet_nb.core.distributed import launcher_size
@@ -143,13 +154,13 @@ def _open_data(data, recipe, opened):
         lambda: prepare_data(data, recipe.size, seed=recipe.seed, progress=is_main_process(), **opened))
 
 # %% ../../nbs/10_report/07_cli.ipynb #7a0e000a
-def _train_one(data, out, recipe, opened, options):
+def _train_one(data, out, recipe, opened, options, start):
     "Train one network."
     from chexnet_nb.core.distributed import is_main_process
     from chexnet_nb.runs.run import Run
     from chexnet_nb.training.fit import train as fit
     if is_main_process(): Run(out).refuse_finished()
-    folder = fit(_open_data(data, recipe, opened), out, recipe, options=options, progress=is_main_process())
+    folder = fit(_open_data(data, recipe, opened), out, recipe, start=start, options=options, progress=is_main_process())
     if is_main_process(): say(_training_summary(Run(folder)))
 
 # %% ../../nbs/10_report/07_cli.ipynb #6f0e56a2
@@ -231,7 +242,7 @@ def cam(
 
 # %% ../../nbs/10_report/07_cli.ipynb #6f0e56a5
 def import_(
-    what, # A file of weights, a name of public ones (see `chexnet help import`), timm:NAME, torchvision:NAME or hf:OWNER/NAME
+    what, # A file of weights or ONNX, a name of public weights, timm:NAME, torchvision:NAME or hf:OWNER/NAME
     *,
     out, # Run folder to make
     architecture=None, # Of a file; by default what its name says, else densenet121

@@ -128,6 +128,8 @@ EXAMPLES = dict(
     train="""chexnet train data/phantom --task chexnet14 --split official --out runs/first \\
       --architecture densenet_demo --size 112 --no-pretrained --epochs 4
   chexnet train data/nih --task chexnet14 --seeds 3 --out runs/three
+  chexnet train data/nih --task chexnet14 --recipe frozen --out runs/frozen                           # minutes, no GPU
+  chexnet train data/nih --task chexnet14 --recipe finetune --start runs/frozen --out runs/finetuned  # from there on
   chexnet train --from runs/first --out runs/again                # the same once more, compared""",
     export="chexnet export runs/first --out model.onnx",
     push="chexnet push runs/first OWNER/NAME --report reports/first")

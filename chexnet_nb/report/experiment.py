@@ -10,6 +10,7 @@ __all__ = ['UNFINISHED', 'N_NUMBERS', 'NOT_REAL', 'BEST_KNOWN', 'THUMB_WIDTH', '
 
 # %% ../../nbs/10_report/03_experiment.ipynb #122171d0
 import ast
+import asyncio
 import base64
 import builtins
 import os
@@ -96,7 +97,7 @@ def _read_overrides(file):
     try: values = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, ValueError, RecursionError, OSError) as e: # ValueError: not UTF-8, or a number of 5,000 digits
         raise BadInput(f"{file} is not valid YAML ({' '.join(str(e).split())}); correct it") from None
-    if isinstance(values, dict): return values
+    if isinstance(values, dict) and all(isinstance(name, str) for name in values): return values
     raise BadInput(f"{file} holds {type(values).__name__}, not names and values; write one `name: value` per line")
 
 # %% ../../nbs/10_report/03_experiment.ipynb #bbdb198b
@@ -386,9 +387,11 @@ def _read_record(file, keys):
     return record
 
 def _read_headline(out):
-    "A report's headline; raises `BadInput` if its rows are not those of a table."
+    "A report's headline; raises `BadInput` if its title is no text, or its rows are not those of a table."
     record = _read_record(out/"headline.json", _HEADLINE_KEYS)
     columns, rows = record["columns"], record["rows"]
+    if wrong := [k for k in ("title", "note") if not isinstance(record[k], str)]:
+        raise BadInput(f"{out/'headline.json'} is damaged at {' and '.join(wrong)}; run the experiment again")
     if isinstance(columns, list) and isinstance(rows, list) and all(isinstance(r, list) and len(r) == len(columns) for r in rows):
         return record | dict(columns=list(map(str, columns)), rows=[list(map(str, row)) for row in rows])
     raise BadInput(f"{out/'headline.json'} has rows that are not as long as its columns; run the experiment again")

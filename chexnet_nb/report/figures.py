@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['BLUE', 'ORANGE', 'GREEN', 'GREY', 'N_COLUMNS', 'new_axes', 'label_axes', 'Picture', 'plot_forest', 'plot_roc',
-           'plot_reliability', 'plot_curves', 'plot_raters', 'plot_differences', 'plot_accuracy', 'plot_thresholds',
-           'plot_dots', 'plot_power', 'plot_outputs', 'plot_examples', 'plot_ranks']
+           'plot_reliability', 'plot_curves', 'plot_penalties', 'plot_raters', 'plot_differences', 'plot_accuracy',
+           'plot_thresholds', 'plot_dots', 'plot_power', 'plot_outputs', 'plot_examples', 'plot_ranks']
 
 # %% ../../nbs/10_report/01_figures.ipynb #3981d915
 from collections.abc import Iterable, Mapping, Sequence
@@ -217,6 +217,20 @@ def plot_curves(
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(frameon=False, fontsize=8)
     return label_axes([ax])
+
+# %% ../../nbs/10_report/01_figures.ipynb #f02e4002
+def plot_penalties(
+    head: pd.DataFrame, # finding, penalty, chosen, val_auroc, as in the `head.csv` of a frozen run
+) -> Figure:
+    "Validation AUROC of each finding by penalty; the chosen penalty is ringed."
+    ax, = new_axes(1, 1, (6.5, 3.2))
+    table = head[head["val_auroc"].notna()].assign(finding=head["finding"].map(_spaced))
+    sns.lineplot(table, x="penalty", y="val_auroc", hue="finding", palette="husl", lw=1, ax=ax)
+    chosen = table[table["chosen"]]
+    ax.plot(chosen["penalty"], chosen["val_auroc"], "o", ms=6, mfc="none", mec=ORANGE)
+    ax.set(xscale="log", xlabel="", ylabel="")
+    ax.legend(frameon=False, fontsize=7, bbox_to_anchor=(1, 1), loc="upper left")
+    return label_axes([ax], "penalty", "validation AUROC")
 
 # %% ../../nbs/10_report/01_figures.ipynb #496a5d19
 def _with_interval(table):

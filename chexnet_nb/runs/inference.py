@@ -72,7 +72,9 @@ def predictor(
 ) -> Predictor:
     "A run's predictor; raises `BadInput` for an unknown engine, or one that is not installed."
     if engine not in ENGINES: raise BadInput(f"unknown engine {engine!r}; valid: {', '.join(ENGINES)}")
-    if engine == "torch": return torch_predictor(open_run(run).model())
+    run = open_run(run)
+    if engine == "torch" or (run.folder/"model.onnx").is_file() and not (run.folder/"model.safetensors").is_file():
+        return torch_predictor(run.model()) # An imported ONNX file has one engine
     from chexnet_nb.runs.onnx import cached_onnx, onnx_predictor
     return onnx_predictor(cached_onnx(run))
 

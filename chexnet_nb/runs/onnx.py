@@ -18,6 +18,7 @@ from ..core.errors import BadInput, printable, require_package
 from ..core.files import atomic_path
 from ..models.base import Network, pool_before_conv
 from ..models.zoo import sha256_of
+from .graph import OnnxNetwork, open_session
 from .run import Run, open_run
 
 # %% ../../nbs/07_runs/02_onnx.ipynb #e14bea62
@@ -53,6 +54,8 @@ def export_onnx(
     require_package("onnxscript", "onnx")
     if file.exists(): raise BadInput(f"{file} exists; name another file")
     model = run.model().requires_grad_(False)
+    if isinstance(model, OnnxNetwork):
+        raise BadInput(f"{run.folder} is of an ONNX file already: {run.folder/'model.onnx'}; copy that")
     about = dict(architecture=model.architecture, findings=list(model.findings), size=model.size, trained_on=run.trained_on,
                  weights=sha256_of(run.folder/"model.safetensors"), notice="research only, not for diagnosis")
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, model.size, model.size), np.uint8))
@@ -71,10 +74,7 @@ def onnx_predictor(
     threads: int=1, # Per forward pass
 ) -> Callable[[torch.Tensor], np.ndarray]: # Probabilities (batch, findings) of uint8 images (batch, height, width)
     "The predictor of an exported network, by ONNX Runtime on the CPU; may be called by several threads."
-    ort = require_package("onnxruntime", "onnx")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = threads, 3
-    session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    session = open_session(file, threads)
     return lambda images: session.run(None, {"images": np.ascontiguousarray(images)})[0]
 
 # %% ../../nbs/07_runs/02_onnx.ipynb #773a94d8

@@ -22,14 +22,28 @@ from ..data.source import NIH, Source
 from ..data.splits import read_split, write_split
 from ..metrics.predictions import SYNTHETIC_IMAGES, read_predictions, write_predictions
 from ..models.base import Network
-from ..models.chexnet import load_model, read_config, save_model
+from ..models.chexnet import read_config, save_model
 from ..models.recipe import recipe_settings, rename_settings
+from .graph import open_model
 
 # %% ../../nbs/07_runs/01_run.ipynb #fd462bd7
 IDENTITY_KEYS = dict(recipe="recipe", split="split", shuffled_labels="shuffling", label_fingerprint="labels",
                      image_fingerprint="pixels") # Keys of run.json that are equal in one and the same run, and their names
-_TYPES = dict(status=str, recipe=dict, split=dict, source=dict, relative=dict, data=str, cache=str) # Of values in run.json
+_TYPES = dict(status=str, recipe=dict, split=dict, source=dict, relative=dict, data=str, cache=str, versions=dict, opened=dict,
+              conditions=dict, imported=dict, best_epoch=int, nodes=int) # Of values in run.json
 _ADVICE = "restore it, or name another run folder"
+
+def _damaged(about) -> list[str]:
+    "The keys of a run.json whose values are of another type, or paths that there cannot be."
+    if wrong := [k for k, kind in _TYPES.items() if k in about and not isinstance(about[k], kind)]: return wrong
+    paths = [about.get("data"), about.get("cache"), *about.get("relative", {}).values()]
+    if not all(p is None or isinstance(p, str) and "\0" not in p for p in paths): return ["its paths"]
+    folds = about.get("split", {}).get("folds", {})
+    folds = folds.values() if isinstance(folds, dict) else [None]
+    counts = [n.get(k, 0) if isinstance(n, dict) else None for n in folds for k in ("images", "patients")]
+    devices = about.get("conditions", {}).get("devices", 1), about.get("nodes", 1)
+    right = all(type(n) is int and n >= 0 for n in counts) and all(type(n) is int and n > 0 for n in devices)
+    return [] if right else ["its numbers of images and devices"]
 
 def _relative(path, folder):
     "A path relative to a folder; None if there is none, as between drives."
@@ -48,8 +62,7 @@ class Run:
     ):
         self.folder = Path(folder)
         self.about = self._read_json("run.json") or {} # The content of run.json
-        wrong = [k for k, kind in _TYPES.items() if k in self.about and not isinstance(self.about[k], kind)]
-        if wrong or self.about and "status" not in self.about:
+        if (wrong := _damaged(self.about)) or self.about and "status" not in self.about:
             raise BadInput(f"{self.folder/'run.json'} is damaged at {' and '.join(wrong) or 'its status'}; {_ADVICE}")
         if "recipe" in self.about: self.about["recipe"] = rename_settings(self.about["recipe"]) # Of version 0.2
 
@@ -75,7 +88,7 @@ class Run:
 
     def model(self) -> Network: # In evaluation mode, on the CPU
         "The network; raises `BadInput` for a folder without a checkpoint."
-        return load_model(self.folder)
+        return open_model(self.folder)
 
     @property
     def findings(self) -> tuple[str, ...]:
@@ -148,6 +161,11 @@ class Run:
         "Which images were used for training, validation and test."
         if not (self.folder/"split.csv").is_file(): return pd.DataFrame(columns=["Image Index", "Patient ID", "split"])
         return read_split(self.folder)
+
+    @property
+    def fitted_on(self) -> list[str]:
+        "The subsets that the weights were fitted to; of a frozen run the validation images too."
+        return self.about.get("fitted_on", ["train"])
 
     def predictions(self,
         subset: str, # "val" or "test"

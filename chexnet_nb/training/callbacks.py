@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from ..core.csv import write_table
 from ..core.errors import BadInput, say
 from ..core.files import atomic_path
+from ..core.torchfile import read_torch_file
 
 # %% ../../nbs/08_training/04_callbacks.ipynb #d4352a11
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -76,10 +77,9 @@ def last_checkpoint(
 
 def _loads(file: Path) -> bool:
     "Whether a checkpoint can be read, without running code from it."
-    try:
-        torch.load(file, map_location="cpu", weights_only=True)
-    except Exception:
-        return False
+    if "error" in read_torch_file(file): return False # What would end this process is refused there
+    try: torch.load(file, map_location="cpu", weights_only=True)
+    except Exception: return False
     return True
 
 # %% ../../nbs/08_training/04_callbacks.ipynb #9b9c4b56
