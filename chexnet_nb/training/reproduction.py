@@ -11,21 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-from chexnet_nb.core.distributed import is_main_process, launcher_size, retry_while_locked
-from chexnet_nb.core.errors import BadInput, say
-from chexnet_nb.data.dataset import ChestData, PreparedData, shuffle_labels
-from chexnet_nb.data.labels import read_training_labels
-from chexnet_nb.data.nih import prepare_release
-from chexnet_nb.data.source import NIH, labels_used, read_source
-from chexnet_nb.models.base import Network
-from chexnet_nb.models.recipe import new_recipe
-<<<<<<< ours
-from chexnet_nb.models.state_dict import weights_fingerprint
-=======
-from chexnet_nb.models.state_dict import read_weights
->>>>>>> theirs
-from chexnet_nb.runs.run import IDENTITY_KEYS, Run
-from chexnet_nb.training.fit import TrainerOptions, findings_of, first_network, run_record, train, versions
+from ..core.distributed import is_main_process, launcher_size, retry_while_locked
+from ..core.errors import BadInput, say
+from ..data.dataset import ChestData, PreparedData, shuffle_labels
+from ..data.labels import read_training_labels
+from ..data.nih import prepare_release
+from ..data.source import NIH, labels_used, read_source
+from ..models.base import Network
+from ..models.recipe import new_recipe
+from ..models.state_dict import read_weights, weights_fingerprint
+from ..runs.run import IDENTITY_KEYS, Run
+from .fit import TrainerOptions, findings_of, first_network, run_record, train, versions
 
 # %% ../../nbs/08_training/08_reproduction.ipynb #7fe70ea6
 def restore_data(
