@@ -99,7 +99,7 @@ def test_every_part_of_strong_is_ablated():
     for settings in variants: new_recipe(architecture="densenet_demo", pretrained=False, **settings)
 
 
-@pytest.mark.parametrize("name", ["evaluate", "compare", "radiologists"])
+@pytest.mark.parametrize("name", ["evaluate", "compare", "radiologists", "agreement"])
 def test_statistics(name, tmp_path): assert run(tmp_path/name, name, "n_boot=100")["synthetic"]
 
 

@@ -46,6 +46,10 @@ def threshold_data(
     seen = known.index.isin(set(read))
     others = known[~known._patient.isin(set(known._patient[seen])) & ~seen]
     unseen = predictions[predictions["Image Index"].isin(others.index)].reset_index(drop=True)
+    if not predictions["Image Index"].isin(known.index).any():
+        raise BadInput(f"no image to fit the network's threshold on: none of the {len(predictions):,} images with predictions "
+                       f"({summarise(predictions['Image Index'], 2)}) is in the label table; give the labels of your images, or "
+                       "the thresholds")
     if unseen.empty:
         raise BadInput("no image to fit the network's threshold on: the readers saw every patient with predictions and labels; "
                        "predict other images too, or give the thresholds")

@@ -17,7 +17,7 @@ import pandas as pd
 from ..core.csv import find_column, read_table
 from ..core.errors import BadInput, summarise
 from ..core.hospitals import NO, YES, read_hospital, table_form
-from ..data.labels import FINDINGS, finding_name
+from ..data.labels import FINDINGS, finding_name, patient_columns, read_patients
 from ..metrics.predictions import parse_findings
 
 # %% ../../nbs/04_readers/01_panel.ipynb #62b1d17b
@@ -86,15 +86,15 @@ def _self_agreement(repeated, equal, display):
 def read_readers(
     path: str|Path, # CSV, one row per image and reader
     findings: str|Iterable[str]|None=None, # Findings to read, from any vocabulary; None for those of NIH's 14 in the table
-) -> pd.DataFrame: # Image Index, reader, then the findings: 1, 0, NaN for not judged; `.attrs["notes"]`
+) -> pd.DataFrame: # Image Index, reader, then the findings: 1, 0, NaN for not judged; `.attrs`: notes, patients
     "Read and check a reader table; an image read twice is one row. Raises `BadInput` for fewer than two readers."
     expected, requested = "a reader table is a CSV with Image ID, Reader ID and one column per finding", parse_findings(findings)
     if "reader" in (known := _hospital_readers(path)): return _check_readers(known, requested, known.columns[2:], path)
     table = read_table(path, expected, dtype=str, keep_default_na=False)
     roles = {role: _column(table, role, path) for role in _ROLES}
-    images = table[roles["Image Index"]]
+    images, patients = table[roles["Image Index"]], patient_columns(table.columns, path)[0]
     result, ignored = pd.DataFrame({role: table[c].str.strip() for role, c in roles.items()}), []
-    for column in table.columns.drop(list(roles.values())):
+    for column in table.columns.drop([c for c in (*roles.values(), patients) if c is not None]):
         try:
             name = finding_name(column, requested or FINDINGS)
         except BadInput:
@@ -104,8 +104,17 @@ def read_readers(
         result[name] = parse_judgements(table[column], path, images)
     result, notes = _merge_repeated(_check_readers(result, requested, ignored, path))
     if ignored: notes.insert(0, f"Ignored columns of the reader table: {summarise(ignored, 14)}.")
-    result.attrs["notes"] = notes
+    result.attrs |= dict(notes=notes, patients=_patients(table, roles["Image Index"], patients, path))
     return result
+
+def _patients(table, images, column, path):
+    "Image Index and Patient ID of each image, if a reader table has patients; raises `BadInput` if an image has two."
+    if column is None: return None
+    table = table.rename(columns={images: "Image Index", column: "Patient ID"})[["Image Index", "Patient ID"]]
+    known = table.assign(**{"Patient ID": read_patients(table, "Patient ID", path)}).drop_duplicates()
+    if (twice := known["Image Index"].duplicated()).any():
+        raise BadInput(f"{path}: two patients for {summarise(known['Image Index'][twice])}; correct one of them")
+    return known
 
 # %% ../../nbs/04_readers/01_panel.ipynb #c84d1a67
 def _check_readers(table, requested, ignored, path):

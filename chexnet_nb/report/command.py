@@ -150,7 +150,8 @@ EXAMPLES |= dict(
     evaluate="chexnet evaluate predictions.csv --out reports/mine",
     compare="""chexnet compare first.csv second.csv --out reports/difference
   chexnet compare ours=runs/a/predictions_test.csv theirs.csv third.csv --average --out reports/three""",
-    radiologists="chexnet radiologists readers.csv --predictions predictions.csv --out reports/readers",
+    radiologists="""chexnet radiologists readers.csv --predictions predictions.csv --out reports/readers
+  chexnet radiologists readers.csv --labels labels.csv --out reports/agreement   # no network""",
     run="chexnet run chexnet14 -p epochs=8 --out reports/mine",
     experiments="chexnet experiments",
     index="chexnet index",

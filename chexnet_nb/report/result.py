@@ -157,11 +157,11 @@ def compare(
 # %% ../../nbs/10_report/04_result.ipynb #6d27b014
 def radiologists(
     readers, # Reader table
-    predictions, # The network's predictions, preferably of more images than were read
+    predictions=None, # The network's, preferably of more images than were read; by default the readers alone
     *,
     out=None, # Result folder; by default reports/radiologists-READERS-TABLE
-    findings=None, # Findings, separated by commas, of any vocabulary; by default those of NIH's 14 that both tables have
-    labels=None, # Label table of any form to fit the threshold on
+    findings=None, # Findings, separated by commas, of any vocabulary; by default those of NIH's 14 in the tables
+    labels=None, # Label table of any form to fit the threshold on; of readers alone the reference standard, else their majority
     uncertain:str=None, # Labels left open (-1) count as "positive", "negative" or "ignore"; must be chosen if there are any
     thresholds=None, # The network's: a number, or a CSV of finding and threshold; by default fitted on other patients' images
     fixed:bool=False, # Hold fitted thresholds fixed, rather than refit them in each sample
@@ -171,10 +171,15 @@ def radiologists(
     seed:int=0, # Of the bootstrap
     synthetic:bool=False, # Label the result as synthetic
 ) -> Result:
-    "The paper's Table 1: F1 of every rater against the others, for every finding, in three protocols."
+    "The paper's Table 1, F1 of readers and a network; or readers alone: agreement, sensitivity and specificity."
+    if predictions is None and (fixed or thresholds is not None):
+        raise BadInput("thresholds are the network's; give its predictions (--predictions), or leave out --thresholds and "
+                       "--fixed")
+    values = dict(findings=findings, resample=resample, method=method, n_boot=n_boot, seed=seed, synthetic=synthetic)
     with _as_files(_given(readers=readers, predictions=predictions, labels=labels)) as files:
-        return _report("radiologists", out, files, **files, uncertain=uncertain, findings=findings, thresholds=thresholds,
-                       fixed=fixed, resample=resample, method=method, n_boot=n_boot, seed=seed, synthetic=synthetic)
+        if predictions is None: return _report("agreement", out, files, **files, **values, uncertain=uncertain)
+        return _report("radiologists", out, files, **files, **values, uncertain=uncertain, thresholds=thresholds, fixed=fixed)
+
 
 # %% ../../nbs/10_report/04_result.ipynb #6d27b016
 def predict(
