@@ -41,6 +41,7 @@ EXCUSED = { # The beginning of a line -> why it is not run; every `chexnet` amon
     "chexnet download|chexnet push|chexnet import hf:": "network",
     "chexnet import (densenet121-res224-nih|timm:)": "network; test_release imports by name from a server of its own",
     "chexnet import .*resnet50": "100 MB of weights; the notebook runs.external imports such files",
+    "chexnet import model.onnx": "a foreign ONNX file; the notebook runs.external imports such files",
     "chexnet (pneumoniamnist|medmnist)": "network",
     "chexnet run": "test_experiments runs every experiment",
 }
