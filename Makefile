@@ -2,9 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-EXPERIMENTS := evaluate radiologists compare scoreboard audit chexnet14 localization pneumonia
+EXPERIMENTS := evaluate radiologists panel compare scoreboard audit external chexnet14 localization pneumonia
 
-.PHONY: install hooks reports prior ablations test test-fast lab browser readme docs clean
+.PHONY: install hooks reports real prior ablations test test-fast lab browser readme docs clean
 
 install: $(READY) hooks
 $(READY): setup.py settings.ini constraints.txt
@@ -31,6 +31,11 @@ reports/%/report.json: $(READY)
 # Not of `reports`, as each trains for longer: the systems that the paper compares itself with, and its own choices one at a time.
 prior: reports/prior_systems-demo/report.json
 ablations: reports/ablations-demo/report.json
+# The middle rung: real radiographs, on a laptop. DATA is a folder of them, of the release or a part of it; the rest goes to
+# the experiment, such as ARGS='-p lists=FOLDER'.
+real: $(READY)
+	@test -n "$(DATA)" || { echo "name a folder of radiographs: make real DATA=data/nih"; exit 2; }
+	$(BIN)/chexnet run chexnet14 --preset real -p data="$(DATA)" $(ARGS)
 reports/%-demo/report.json: $(READY)
 	$(BIN)/chexnet run $* --out reports/$*-demo
 

@@ -92,6 +92,7 @@ def main(repeats=9, compiled=0):
 DenseNet-121, {SIZE} px, {BATCH} images per step, float32, {torch.get_num_threads()} threads, torch {torch.__version__}; medians
 of {repeats} rounds, each kind in a separate process; `times_plain` is the median of the rounds' ratios. A step is
 {flops/1e9:,.0f} GFLOP; `share_of_peak` is of the {limit/1e9:,.0f} GFLOP/s that a matrix multiplication reached in the same run.
+Other runs reach other peaks, as the machine is shared: compare the rows of one table.
 
 {rows}
 """, encoding="utf-8")

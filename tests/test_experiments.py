@@ -99,8 +99,21 @@ def test_every_part_of_strong_is_ablated():
     for settings in variants: new_recipe(architecture="densenet_demo", pretrained=False, **settings)
 
 
-@pytest.mark.parametrize("name", ["evaluate", "compare", "radiologists"])
+@pytest.mark.parametrize("name", ["evaluate", "compare", "radiologists", "agreement"])
 def test_statistics(name, tmp_path): assert run(tmp_path/name, name, "n_boot=100")["synthetic"]
+
+
+def test_external(tmp_path):
+    rows = run(tmp_path/"external", "external", "draws=2", "phantom_patients=0")["rows"]
+    assert [row[0] for row in rows] == ["home", "away"] and rows[0][2] == "" and not rows[1][2].startswith("-")
+    code, err = chexnet("run", "external", "-p", "predictions=a=x.csv", "-p", "labels=b=y.csv", "--out", tmp_path/"x")
+    assert code == 2 and "labels of b, of which there are no predictions" in err
+
+
+def test_panel(tmp_path):
+    assert chexnet("run", "panel", "-p", "n_boot=50", "--out", tmp_path/"panel")[0] == 0
+    headline = json.loads((tmp_path/"panel/headline.json").read_text())
+    assert not headline["synthetic"] and headline["title"] == "17 radiologists among themselves on 15,000 images"
 
 
 def test_compare_several(tmp_path):

@@ -1,4 +1,5 @@
-"""What needs processes of their own: a training that is killed again and again, and one on two devices or two machines.
+"""What needs processes of their own: a training that is killed again and again, or while features are computed, and one on two
+devices or two machines.
 
 Tiny networks on a phantom (synthetic); nothing is learnt here.
 """
@@ -10,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import warm
@@ -102,6 +104,26 @@ def test_killed_ten_times(data, tmp_path):
     more = (*EVERY, "--epochs", 16, "--early-stop-patience", 16, "--accumulate-batches", 2, "--lr-patience", -1)
     finished(forked(data, tmp_path/"whole", *more))
     killed(data, tmp_path/"killed", 10, .5, *more)
+    same(tmp_path/"whole", tmp_path/"killed")
+
+
+FROZEN = ("--recipe", "frozen", "--architecture", "densenet121", "--size", 64)
+
+
+def test_killed_while_features_are_computed(data, tmp_path):
+    "What was computed is kept, and the network is the same to the last digit."
+    finished(forked(data, tmp_path/"whole", *FROZEN, "--cache", tmp_path/"first"))
+    cache, argv = tmp_path/"second", (*FROZEN, "--cache", tmp_path/"second")
+    def computed(): return sum(np.count_nonzero(np.fromfile(sums, np.int64)) for sums in cache.glob("features/*/sums.i64"))
+    process, end = forked(data, tmp_path/"killed", *argv), time.time()+120
+    while process.poll() is None and not computed() and time.time() < end: time.sleep(.005)
+    process.kill()
+    process.communicate()
+    kept, images = computed(), len(pd.read_csv(tmp_path/"killed/split.csv"))
+    assert 0 < kept < images
+    process = forked(data, tmp_path/"killed", *argv)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0 and f"features of {kept} of {images} images are there" in err, err[-3000:]
     same(tmp_path/"whole", tmp_path/"killed")
 
 

@@ -14,4 +14,5 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "subgroups": ["subgroup_masks", "subgroup_table", "significant_gaps", "retest_table"],
     "leaks": ["trace_images", "shared_patients", "check_leaks", "label_versions"],
     "baseline": ["trivial_baseline"],
+    "external": ["common_findings", "external_table", "mended_table", "place_auroc", "pooled_table"],
 })

@@ -213,7 +213,7 @@ def _find_files(data) -> dict[str, Path]:
 
 def _info_and_labels(paths, data, findings) -> tuple[pd.DataFrame, pd.DataFrame]:
     "`INFO_COLUMNS` and 0/1 per finding from the label table, one row per image; NaN for images that it lacks."
-    table = match_table(read_labels(data), paths, str(data)).set_index("Image Index").reindex(list(paths))
+    table = match_table(read_labels(data, "ignore"), paths, str(data)).set_index("Image Index").reindex(list(paths))
     return table.reindex(columns=INFO_COLUMNS), table.reindex(columns=list(findings)).astype(float)
 
 def _run_predictions(run, findings) -> tuple[pd.DataFrame, pd.Series]:

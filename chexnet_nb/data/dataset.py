@@ -18,10 +18,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ..core.distributed import ResumableSampler
-from ..core.errors import BadInput, summarise
+from ..core.errors import BadInput, say, summarise
 from .cache import Cache
-from .images import match_table
-from .labels import FINDINGS, LABEL_FILES, label_matrix, read_training_labels
+from .images import match_names, match_table
+from .labels import FINDINGS, label_file, label_matrix, read_training_labels
 from .nih import prepare_release
 from .source import NIH, Source, labels_used, read_source
 from .splits import SUBSETS, images_by_subset, make_split
@@ -53,7 +53,8 @@ def prepare_data(
     lists: str|Path|None=None, # Folder with lists of the split; None for those of the data folder, if it has any, else NIH's
     missing: str="stop", # If listed or labelled images have no file, or files no label: "stop", or "skip" them
     on_error: str="stop", # If files cannot be decoded: "stop", or "skip" them, even if lists contain them
-    labels: str|Path|None=None, # Label table, in NIH's layout or with 0/1 columns; None for DATA's own, else the bundled one
+    labels: str|Path|None=None, # Label table of any form; None for the data folder's own, else the bundled one
+    uncertain: str|None=None, # What uncertain labels count as: "positive", "negative" or "ignore"; None where there are none
     findings: str|Sequence[str]|None=None, # Findings of any vocabulary, which the labels must have; None for those of NIH's 14
     cache: str|Path|None=None, # Folder of the cache; None for `data.cache.default_cache`
     seed: int=0, # Seed of a random split
@@ -61,15 +62,17 @@ def prepare_data(
 ) -> PreparedData:
     "Prepare the images, read their labels and split them; raises `BadInput` as those steps do."
     findings = list(filter(None, map(str.strip, findings.split(",")))) if isinstance(findings, str) else findings
-    table = read_training_labels(labels or data, findings)
+    table = read_training_labels(labels or data, findings, uncertain)
     prepared, source = prepare_release(data, size, cache, on_error=on_error, progress=progress), read_source(data)
+    if source == NIH and (form := table.attrs.get("form")): source = Source(form, "its own label table")
     table = _check_labels(match_table(table, prepared.paths, str(labels or data)), prepared, missing, progress,
-                          own=labels is not None or any((Path(data)/n).is_file() for n in LABEL_FILES))
+                          own=labels is not None or label_file(data)[0].parent == Path(data))
     rows = make_split(table, prepared.names, split, lists=lists, data=data, seed=seed, missing=missing,
                       exclude=prepared.skipped["Image Index"])
     if lists and progress and not rows.attrs.get("verified", True): print(f"note: {rows.attrs['about']}", file=sys.stderr)
     available = table[table["Image Index"].isin(prepared.names)].reset_index(drop=True)
-    opened = dict(split=split, missing=missing, on_error=on_error, seed=seed, lists=_resolved(lists), labels=_resolved(labels))
+    opened = dict(split=split, missing=missing, on_error=on_error, seed=seed, lists=_resolved(lists), labels=_resolved(labels),
+                  uncertain=uncertain)
     if findings: opened["findings"] = list(findings)
     used = labels_used(table, NIH if labels else source)
     return PreparedData(Path(data), prepared, available, rows, source, used, table.attrs.get("findings", ()), opened=opened)
@@ -84,7 +87,9 @@ def _check_labels(table, cache, missing, progress, *, own):
     "The label table, after counting what it or the cache lacks; raises `BadInput` if that is not accepted."
     names, skipped = set(cache.names), {Path(n).name for n in cache.skipped["Image Index"]}
     without_file = [n for n in table["Image Index"] if n not in names and Path(n).name not in skipped] if own else []
-    without_label = sorted(names-set(table["Image Index"]))
+    left_out = set(match_names(table.attrs.get("left_out", ()), cache.paths, "the labels").values())
+    if left_out and progress: say(f"{len(left_out):,} images that the labels leave out, such as lateral views", file=sys.stderr)
+    without_label = sorted(names-left_out-set(table["Image Index"]))
     counts = [f"{len(images):,} {what}: {summarise(images, 3)}" for images, what in (
         (without_file, f"of {len(table):,} labelled images have no file"),
         (without_label, f"of {len(names):,} files have no label")) if images]
@@ -100,7 +105,7 @@ class Radiographs(Dataset):
     def __init__(self,
         cache: Cache, # Prepared images
         names: Sequence[str], # Images of the cache, in order
-        labels: np.ndarray, # 0/1, shape (images, findings)
+        labels: np.ndarray, # 0/1, NaN where not judged, shape (images, findings)
     ):
         if len(names) != len(labels):
             raise BadInput(f"{len(names)} images but {len(labels)} rows of labels; pass one row per image")

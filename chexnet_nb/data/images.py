@@ -319,15 +319,15 @@ def match_names(
     source: str, # What messages call the table
 ) -> dict[str, str]: # Name in the table -> image, for those that are there
     "Match a table's names to images by as much of the path as both have; raises `BadInput` where that is ambiguous."
-    by_name, found = {}, {}
-    for image, path in paths.items(): by_name.setdefault(path.split("/")[-1], []).append((image, path.split("/")))
-    for name in map(str, wanted):
-        parts = name.replace("\\", "/").split("/")
-        near = [(image, path) for image, path in by_name.get(parts[-1], ()) if _agree(parts, path)]
+    parts_of, found = {n: tuple(n.replace("\\", "/").split("/")) for n in map(str, wanted)}, {}
+    endings, whole = _index_paths(paths, {len(parts) for parts in parts_of.values()})
+    depths = sorted({len(parts) for parts in whole})
+    for name, parts in parts_of.items():
+        near = [*endings.get(parts, ()), *(i for m in depths if m < len(parts) for i in whole.get(parts[-m:], ()))]
         if len(near) > 1:
-            both = summarise(["/".join(path) for _, path in near], 2)
+            both = summarise([paths[image] for image in near], 2)
             raise BadInput(f"{source}: {name} may be {both}; write the path below the folder of images in the table")
-        if near: found[name] = near[0][0]
+        if near: found[name] = near[0]
     twice = [image for image, n in Counter(found.values()).items() if n > 1]
     if twice: raise BadInput(f"{source}: two names for {summarise(twice)}; keep one row per image")
     return found
@@ -338,10 +338,19 @@ def match_table(
     source: str, # What messages call the table
 ): # The same, with the images' own names where they are there
     "A table under the names of images, as `match_names` matches them."
+    if not len(table): return table
     found = match_names(table["Image Index"], paths, source)
     return table.assign(**{"Image Index": [found.get(str(n), n) for n in table["Image Index"]]})
 
-def _agree(one, other) -> bool:
-    "Whether two paths have the same last parts, as many as the shorter one has."
-    n = min(len(one), len(other))
-    return one[-n:] == other[-n:]
+def _index_paths(paths, lengths) -> tuple[dict, dict]: # Last parts -> images, for each length; all parts -> images
+    "Where images are, by parts of their paths; a file's name counts with and without the suffix of an image."
+    endings, whole = {}, {}
+    for image, path in paths.items():
+        *folders, file = path.split("/")
+        stem, dot, suffix = file.rpartition(".")
+        for name in {file, stem if dot+suffix.lower() in SUFFIXES else file}:
+            parts = (*folders, name)
+            whole.setdefault(parts, []).append(image)
+            for n in lengths:
+                if n <= len(parts): endings.setdefault(parts[-n:], []).append(image)
+    return endings, whole

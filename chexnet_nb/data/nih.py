@@ -29,7 +29,7 @@ from ..core.files import (
 from ..core.parallel import N_CPUS, prefetch
 from .cache import Cache, build_cache, default_cache, prepare, read_archives, stat_files
 from .images import MAX_BYTES, SUFFIXES, file_bytes, find_images, image_files, match_names
-from .labels import LABEL_FILES, bundled_table, read_labels
+from .labels import LABEL_FILES, bundled_table, label_file, read_labels
 from .splits import known_split, read_list
 
 # %% ../../nbs/01_data/07_nih.ipynb #84d081d4
@@ -338,10 +338,11 @@ def _duplicates(data, names):
 
 def _label_differences(data, cache):
     "(rows of images that only the label table or only the cache has, images in the table) of a folder with labels."
-    labelled, skipped = set(read_labels(data)["Image Index"]), set(cache.skipped["Image Index"])
+    table, skipped = read_labels(data, "ignore"), set(cache.skipped["Image Index"])
+    labelled, left_out = set(table["Image Index"]), match_names(table.attrs.get("left_out", ()), cache.paths, "the label table")
     found = match_names(labelled, cache.paths, "the label table")
     rows = [(n, "missing", "in the label table only") for n in sorted(labelled-found.keys()-skipped)]
-    unknown = sorted(set(cache.names)-set(found.values()))
+    unknown = sorted(set(cache.names)-set(found.values())-set(left_out.values()))
     return rows + [(n, "unknown", "not in the label table") for n in unknown], len(labelled)
 
 def _only_cache(data):
@@ -371,7 +372,7 @@ def verify(
     if repair and changed: opened.drop(changed)
     advice = "dropped from the cache, prepare again" if repair else "verify with --repair, then prepare again"
     rows = [(n, state, f"{detail}; {advice}" if state == "changed" else detail) for n, state, detail in rows]
-    if any((data/n).is_file() for n in LABEL_FILES):
+    if label_file(data)[0].parent == data:
         differences, labelled = _label_differences(data, opened)
         rows += differences
     report = pd.DataFrame(rows, columns=["Image Index", "state", "detail"])

@@ -98,4 +98,6 @@ def labels_used(
     "Which labels a table holds, as text for a record."
     version, file = table.attrs.get("version", "own"), table.attrs.get("source", "a table in memory")
     if version != "own": return f"ChestX-ray14, {version} ({file})"
+    if form := table.attrs.get("form"):
+        return f"{form} ({'; uncertain as '.join(filter(None, [file, table.attrs['uncertain']]))})"
     return f"a table that is not the release's ({file})" if source == NIH else f"{source.title}: {source.labels} ({file})"

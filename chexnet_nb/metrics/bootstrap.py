@@ -80,12 +80,12 @@ def _csr(rows, columns, values, shape):
     return sparse.csr_matrix((np.asarray(values, float), (rows, columns)), shape=shape)
 
 def auroc(
-    labels: np.ndarray, # 0/1, shape (images,)
+    labels: np.ndarray, # 0/1, NaN where not judged, shape (images,)
     scores: np.ndarray, # Any real numbers, higher for the positives, shape (images,)
 ) -> Statistic: # One output; NaN without positives or without negatives
     "Area under the receiver operating characteristic, ties counted one half."
-    labels, scores = np.asarray(labels, bool), np.asarray(scores)
-    pos, neg = np.flatnonzero(labels), np.flatnonzero(~labels)
+    labels, scores = np.asarray(labels), np.asarray(scores)
+    pos, neg = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
     levels, of_pos = np.unique(scores[pos], return_inverse=True)
     k, level = len(levels), np.searchsorted(levels, scores[neg])
     tied = (level < k) & (np.append(levels, np.inf)[level] == scores[neg])
@@ -101,10 +101,11 @@ def auroc(
 # %% ../../nbs/03_metrics/04_bootstrap.ipynb #dfbe5252
 def _levels(labels, scores):
     "Sums at each distinct score of the positives, ascending: of the positives there, then of all images from there to the next."
-    labels, scores = np.asarray(labels, bool), np.asarray(scores)
-    levels, of_pos = np.unique(scores[labels], return_inverse=True)
+    labels, scores = np.asarray(labels), np.asarray(scores)
+    pos = np.flatnonzero(labels == 1)
+    levels, of_pos = np.unique(scores[pos], return_inverse=True)
     k, level = len(levels), np.searchsorted(levels, scores, side="right")
-    pos, above = np.flatnonzero(labels), np.flatnonzero(level)
+    above = np.flatnonzero((level > 0) & (labels == labels)) # NaN: not judged
     rows, columns = np.append(of_pos, k+level[above]-1), np.append(pos, above)
     return _csr(rows, columns, np.ones(len(rows)), (2*k, len(labels))), levels
 

@@ -15,7 +15,8 @@ import pandas as pd
 from scipy import special
 
 from ..core.errors import BadInput
-from .intervals import MIN_PATIENTS, cluster_ids, count_classes, proportion_ci, too_few_patients
+from .intervals import (
+    MIN_PATIENTS, cluster_ids, count_classes, judged_images, proportion_ci, too_few_patients)
 from .tables import check_aligned, reasons_text
 
 # %% ../../nbs/03_metrics/06_calibration.ipynb #65f19de2
@@ -32,6 +33,12 @@ def bin_ids(
     edges = inner if by == "width" else np.unique(np.quantile(probabilities, inner))
     return np.unique(np.searchsorted(edges, probabilities), return_inverse=True)[1]
 
+# %% ../../nbs/03_metrics/06_calibration.ipynb #b01465f9
+def _judged(labels, probabilities, groups):
+    "The same of the images that are judged."
+    known = judged_images(labels)
+    return labels[known], probabilities[known], None if groups is None else np.asarray(groups)[known]
+
 # %% ../../nbs/03_metrics/06_calibration.ipynb #7995b476
 def reliability(
     labels: np.ndarray, # 0/1, shape (images,)
@@ -42,6 +49,7 @@ def reliability(
     groups: Sequence|None=None, # Patient of each image; None if each image is its own
 ) -> pd.DataFrame: # One row per bin: images, predicted (mean probability), observed (share of positives), low, high
     "The points of a reliability diagram, each with its 95% interval."
+    labels, probabilities, groups = _judged(labels, probabilities, groups)
     table = pd.DataFrame(dict(bin=bin_ids(probabilities, bins, by), predicted=probabilities, observed=labels))
     of_bin = table.groupby("bin")
     points = of_bin.agg(images=("observed", "size"), predicted=("predicted", "mean"), observed=("observed", "mean"))
@@ -139,10 +147,11 @@ def calibration_table(
     labels, findings = check_aligned(labels, predictions)
     rows, few = [], {}
     for y, name in zip(labels.T, findings):
-        p, slope, intercept = predictions[name].to_numpy(), CalibrationEstimate(), CalibrationEstimate()
-        if reason := too_few_patients(count_classes(y, groups), min_patients): few[name] = reason
-        else: slope, intercept = recalibration(y, p, groups)
-        error = calibration_error(y, p, bins=bins, groups=groups)
+        y, p, patients = _judged(y, predictions[name].to_numpy(), groups)
+        slope = intercept = CalibrationEstimate()
+        if reason := too_few_patients(count_classes(y, patients), min_patients): few[name] = reason
+        else: slope, intercept = recalibration(y, p, patients)
+        error = calibration_error(y, p, bins=bins, groups=patients)
         rows.append((name, len(y), int(y.sum()), y.mean(), p.mean(), *slope, *intercept, error.ece, error.chance, error.rms))
     estimates = [f"{name}{end}" for name in ("slope", "intercept") for end in ("", "_low", "_high")]
     columns = ["finding", "images", "positives", "prevalence", "mean_probability", *estimates,

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PRIOR_PATIENTS', 'MIN_PATIENTS', 'cluster_ids', 'effective_size', 'Estimate', 'proportion', 'proportion_ci', 'f1_ci',
-           'square_and_add', 'propagate_interval', 'ClassCounts', 'count_classes', 'AurocEstimate', 'auroc_delong',
-           'placements', 'PooledVariance', 'pooled_variance', 'auroc_ci', 'too_few_patients',
+           'square_and_add', 'propagate_interval', 'ClassCounts', 'judged_images', 'count_classes', 'AurocEstimate',
+           'auroc_delong', 'placements', 'PooledVariance', 'pooled_variance', 'auroc_ci', 'too_few_patients',
            'average_precision_estimate', 'Difference', 'paired_difference', 'difference_ends', 'estimate_difference',
            'mean_auroc', 'unpaired_difference', 'patient_correlation', 'holm', 'joint_level']
 
@@ -140,15 +140,22 @@ class ClassCounts(NamedTuple):
     negatives: int # Images
     patients: tuple[int, int] # Those with a positive, those with a negative
 
+def judged_images(
+    labels: np.ndarray, # 0/1, NaN where an image is not judged for a finding
+) -> np.ndarray: # bool, the same shape
+    "The images that are judged."
+    labels = np.asarray(labels)
+    return ~np.isnan(labels) if labels.dtype.kind == "f" else np.ones(labels.shape, bool)
+
 def count_classes(
-    labels: np.ndarray, # 0/1, shape (images,)
+    labels: np.ndarray, # 0/1, NaN where not judged, shape (images,)
     groups: Sequence|None=None, # Patient of each image; None if each image is its own
     among: np.ndarray|None=None, # 0/1, the images that count; None for all
 ) -> ClassCounts:
     "Images and patients of each class."
-    labels, unit = np.asarray(labels, bool), cluster_ids(groups, len(labels))
+    labels, unit = np.asarray(labels), cluster_ids(groups, len(labels))
     among = np.ones(len(labels), bool) if among is None else np.asarray(among, bool)
-    sides = labels & among, ~labels & among
+    sides = (labels == 1) & among, (labels == 0) & among
     return ClassCounts(*(int(side.sum()) for side in sides), tuple(len(np.unique(unit[side])) for side in sides))
 
 # %% ../../nbs/03_metrics/03_intervals.ipynb #635fc080
@@ -161,14 +168,15 @@ class AurocEstimate(NamedTuple):
     patients: tuple[int, int] # Those with a positive, those with a negative
 
 def auroc_delong(
-    labels: np.ndarray, # 0/1, shape (images,)
+    labels: np.ndarray, # 0/1, NaN where not judged, shape (images,)
     scores: np.ndarray, # Any real numbers, higher for the positives, shape (images,)
     groups: Sequence|None=None, # Patient of each image; None if each image is its own
     among: np.ndarray|None=None, # 0/1, the images that count; None for all
 ) -> AurocEstimate:
     "AUROC, ties counted one half, with DeLong's variance by patient (DeLong et al. 1988, Obuchowski 1997)."
-    labels, unit = np.asarray(labels, bool), cluster_ids(groups, len(labels))
-    among = np.ones(len(labels), bool) if among is None else np.asarray(among, bool)
+    unit, known = cluster_ids(groups, len(labels)), judged_images(labels)
+    among = known if among is None else np.asarray(among, bool) & known
+    labels = np.asarray(labels) == 1
     counts, units = count_classes(labels, unit, among), int(unit.max(initial=-1))+1
     if not min(counts.positives, counts.negatives): return AurocEstimate(np.nan, np.full(units, np.nan), *counts)
     placed = placements(labels[among], np.asarray(scores)[among])
@@ -255,17 +263,18 @@ def average_precision_estimate(
     groups: Sequence|None=None, # Patient of each image; None if each image is its own
 ) -> Estimate: # Ends are NaN at an estimate of 1 or with positives of fewer than two patients
     "Average precision, ties counted together, with the delta method's variance by patient."
-    labels, unit = np.asarray(labels, bool), cluster_ids(groups, len(labels))
+    unit, known = cluster_ids(groups, len(labels)), judged_images(labels)
+    units, labels, unit, scores = unit.max(initial=-1)+1, (np.asarray(labels) == 1)[known], unit[known], np.asarray(scores)[known]
     score, at = np.unique(-np.asarray(scores), return_inverse=True) # From the highest down
     positives, patients = np.bincount(at, labels, len(score)), len(np.unique(unit[labels]))
-    if not labels.any(): return Estimate(np.nan, np.full(unit.max(initial=-1)+1, np.nan), lambda level: (np.nan, np.nan))
+    if not labels.any(): return Estimate(np.nan, np.full(units, np.nan), lambda level: (np.nan, np.nan))
     above = np.cumsum(np.bincount(at))
     precision = np.cumsum(positives)/above
     value = float(positives@precision/positives.sum())
     def from_there_down(terms): return np.cumsum(terms[::-1])[::-1][at]
     raised = precision[at]-value+from_there_down(positives/above)
     influence = (labels*raised - from_there_down(positives*precision/above))/positives.sum()
-    influence = np.bincount(unit, influence) * (np.sqrt(patients/(patients-1)) if patients > 1 else np.nan)
+    influence = np.bincount(unit, influence, units) * (np.sqrt(patients/(patients-1)) if patients > 1 else np.nan)
     return Estimate(value, influence, partial(_logit_ends, value, float(np.sqrt(influence@influence)), patients-1))
 
 # %% ../../nbs/03_metrics/03_intervals.ipynb #a9c1e0d3

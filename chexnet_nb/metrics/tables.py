@@ -13,19 +13,19 @@ import pandas as pd
 
 from ..core.errors import BadInput, summarise
 from .bootstrap import (
-    Bootstrap, auroc, f1, interval, point_estimate, ppv, sensitivity, specificity)
+    Bootstrap, auroc, f1, interval, point_estimate, ppv, sensitivity)
 from .intervals import (
-    MIN_PATIENTS, auroc_ci, auroc_delong, average_precision_estimate, count_classes, f1_ci, holm, paired_difference,
-    proportion_ci, too_few_patients, unpaired_difference)
+    MIN_PATIENTS, auroc_ci, auroc_delong, average_precision_estimate, count_classes, f1_ci, holm, judged_images,
+    paired_difference, proportion_ci, too_few_patients, unpaired_difference)
 
 # %% ../../nbs/03_metrics/05_tables.ipynb #4e7c03e2
 AUROC_METHODS = ("delong", "percentile")
 
 def check_aligned(
-    labels: np.ndarray, # 0/1
+    labels: np.ndarray, # 0/1, NaN where not judged
     predictions: pd.DataFrame, # Predictions
     method: str="delong", # One of `AUROC_METHODS`
-) -> tuple[np.ndarray, list[str]]: # Labels as uint8, shape (images, findings); the findings
+) -> tuple[np.ndarray, list[str]]: # Labels as uint8, or float with NaN, shape (images, findings); the findings
     "Labels and findings of a table; raises `BadInput` for labels of another shape or an unknown method."
     findings, labels = list(predictions.columns.drop("Image Index", errors="ignore")), np.asarray(labels)
     if labels.shape != (len(predictions), len(findings)):
@@ -34,7 +34,11 @@ def check_aligned(
                        "give one row per image and one column per finding, in the order of the predictions")
     if method not in AUROC_METHODS:
         raise BadInput(f"unknown method {method!r} for intervals; valid: {', '.join(AUROC_METHODS)}")
-    return labels.astype(np.uint8), findings
+    return labels.astype(np.uint8) if judged_images(labels).all() else labels, findings
+
+def _counts(labels, findings) -> pd.DataFrame:
+    "Judged images and positives of each finding."
+    return pd.DataFrame(dict(finding=findings, images=judged_images(labels).sum(0), positives=(labels == 1).sum(0)))
 
 # %% ../../nbs/03_metrics/05_tables.ipynb #c653e464
 def reasons_text(
@@ -89,7 +93,7 @@ def auroc_table(
     areas = [auroc_delong(labels[:, i], predictions[f].to_numpy(), groups) for i, f in enumerate(findings)]
     few = {f: why for f, a in zip(findings, areas) if (why := too_few_patients(a, min_patients))}
     kept = [a for f, a in zip(findings, areas) if f not in few]
-    counts = pd.DataFrame(dict(finding=findings, images=len(labels), positives=labels.sum(0, dtype=int)))
+    counts = _counts(labels, findings)
     mean = (np.mean([a.value for a in kept]), *auroc_ci(*kept)) if kept else [np.nan]*3
     rows = [(a.value, *auroc_ci(a)) for a in areas]
     table = _with_mean(counts, ["auroc", "low", "high"], rows, mean, few, min_patients)
@@ -101,11 +105,11 @@ def auroc_table(
 def _call_columns(labels, calls, groups):
     "Estimate, low and high of the metrics of calls, one row per finding; labels and calls 0/1, shape (images, findings)."
     def cis(hits, among): return np.array([proportion_ci(h, a, groups) for h, a in zip(hits.T, among.T)])
-    y, c = labels.astype(bool), calls.astype(bool)
+    y, n, c = labels == 1, labels == 0, calls.astype(bool) & judged_images(labels)
     f1_cis = np.array([f1_ci(a, b, groups) for a, b in zip(y.T, c.T)])
-    found = {"f1": (f1, f1_cis), "sensitivity": (sensitivity, cis(c, y)), "specificity": (specificity, cis(~c, ~y)),
-             "ppv": (ppv, cis(y, c))}
-    return {name: np.column_stack([point_estimate(metric(y, c)), ends]) for name, (metric, ends) in found.items()}
+    found = {"f1": (f1(y, c), f1_cis), "sensitivity": (sensitivity(y, c), cis(c, y)),
+             "specificity": (sensitivity(n, ~c), cis(~c, n)), "ppv": (ppv(y, c), cis(y, c))}
+    return {name: np.column_stack([point_estimate(metric), ends]) for name, (metric, ends) in found.items()}
 
 def _precision_columns(labels, scores, groups, min_patients):
     "Average precision with low and high, one row per finding; and why a finding has no interval."
@@ -127,8 +131,9 @@ def operating_table(
     labels, findings = check_aligned(labels, predictions)
     if isinstance(thresholds, dict): thresholds = np.tile([thresholds[f] for f in findings], (len(labels), 1))
     calls, unfitted = predictions[findings].to_numpy() >= thresholds, np.isnan(thresholds).any(0)
-    table = pd.DataFrame(dict(finding=findings, threshold=np.median(thresholds, axis=0), images=len(labels),
-                              positives=labels.sum(0, dtype=int), called=calls.sum(0)))
+    counts = _counts(labels, findings)
+    counts.insert(1, "threshold", np.median(thresholds, axis=0))
+    table = counts.assign(called=(calls & judged_images(labels)).sum(0))
     columns = _call_columns(labels, calls, groups)
     for values in columns.values(): values[unfitted] = np.nan
     columns["average_precision"], few = _precision_columns(labels, predictions[findings], groups, min_patients)
@@ -173,8 +178,7 @@ def compare_table(
     if list(first.columns) != list(second.columns) or not np.array_equal(first["Image Index"], second["Image Index"]):
         raise BadInput("the two tables differ in images or findings; restrict both to what they share, in the same order")
     pairs = [[auroc_delong(labels[:, i], t[f].to_numpy(), groups) for t in (first, second)] for i, f in enumerate(findings)]
-    counts = pd.DataFrame(dict(finding=findings, images=len(labels), positives=labels.sum(0, dtype=int)))
-    table = _difference_table(counts, pairs, paired_difference, min_patients)
+    table = _difference_table(_counts(labels, findings), pairs, paired_difference, min_patients)
     if method == "delong": return table
     metrics = [auroc(labels[:, i], t[f].to_numpy()) for t in (first, second) for i, f in enumerate(findings)]
     samples = np.vstack(Bootstrap(len(labels), groups, n_boot, seed).run(metrics)).reshape(2, len(findings), -1)
@@ -199,6 +203,5 @@ def unpaired_table(
     in_first = np.arange(len(truth)) < len(y)
     pairs = [[auroc_delong(truth[:, i], scores[f].to_numpy(), patients, among) for among in (in_first, ~in_first)]
              for i, f in enumerate(findings)]
-    counts = pd.DataFrame(dict(finding=findings, images=len(y), positives=y.sum(0, dtype=int), images_second=len(z),
-                               positives_second=z.sum(0, dtype=int)))
+    counts = _counts(y, findings).assign(**_counts(z, findings).drop(columns="finding").add_suffix("_second"))
     return _difference_table(counts, pairs, unpaired_difference, min_patients)

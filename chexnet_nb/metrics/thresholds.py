@@ -21,12 +21,14 @@ from .predictions import ScoredSet, load_scored
 CRITERIA = ("f1", "youden")
 
 def fit_threshold(
-    labels: np.ndarray, # 0/1, shape (images,)
+    labels: np.ndarray, # 0/1, NaN where not judged, shape (images,)
     probabilities: np.ndarray, # In [0, 1], shape (images,)
     criterion: str="f1", # What to maximise: "f1" or "youden"
 ) -> float: # Positive means probability >= this; NaN without positives or without negatives
     "The observed probability at which the criterion is highest; the highest such probability on a tie."
     if criterion not in CRITERIA: raise BadInput(f"unknown criterion {criterion!r}; valid: {', '.join(CRITERIA)}")
+    known = np.isin(labels, (0, 1))
+    labels, probabilities = labels[known], probabilities[known]
     order = np.argsort(-probabilities, kind="stable")
     descending, hits = probabilities[order], np.cumsum(labels[order], dtype=float)
     called, positives = np.arange(1, len(labels)+1), labels.sum(dtype=float)
@@ -82,12 +84,15 @@ def fit_scored_thresholds(
     *,
     validation: str|Path|None=None, # Predictions CSV of other images to fit on; None: patient-wise cross-fitting
     labels: str|Path|None=None, # As in `read_truth`
+    uncertain: str|None=None, # As in `read_truth`
+    by: str="image", # As in `load_scored`
     criterion: str="f1", # What a threshold maximises: "f1" or "youden"
     seed: int=0, # Seed of the folds
 ) -> tuple[dict|np.ndarray|None, list[str]]: # As `metrics.tables.operating_table` takes them, None for too few patients; notes
     "Thresholds and notes on how they were fitted. Raises `BadInput` for a validation table that shares images with `scored`."
     if validation is not None:
-        return _fit_on_validation(scored, load_scored(validation, labels=labels, findings=scored.findings), criterion)
+        return _fit_on_validation(scored, load_scored(validation, labels=labels, findings=scored.findings,
+                                                      uncertain=uncertain, by=by), criterion)
     if len(np.unique(scored.patients)) < 5:
         return None, ["Too few patients to fit operating points on others; give a validation table."]
     thresholds = cross_fit(scored.labels, scored.predictions, scored.patients, seed=seed, criterion=criterion)

@@ -43,6 +43,7 @@ class Network(nn.Module):
     maps = "Grad-CAM" # What `class_maps` returns, in words
     exact_cam = False # Whether a map's mean plus a constant is the logit
     exclusive = False # Whether exactly one finding is true: probabilities by softmax instead of sigmoids
+    weights_origin = "" # Where its first weights come from, in words; empty for random ones
     mean: Sequence[float] = IMAGENET_MEAN # Of the images it was trained on, per colour channel, on a scale where white is 1
     std: Sequence[float] = IMAGENET_STD # Per colour channel
 

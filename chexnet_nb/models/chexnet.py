@@ -108,7 +108,7 @@ class CheXNet(PooledNetwork):
         "Load ImageNet weights, as the paper does; raises `BadInput` if they are not available."
         if not find_architecture(self.architecture).imagenet: return super().load_imagenet()
         from torchvision.models import DenseNet121_Weights
-        state = normalise_keys(imagenet_state(DenseNet121_Weights.IMAGENET1K_V1))
+        state, self.weights_origin = normalise_keys(imagenet_state(DenseNet121_Weights.IMAGENET1K_V1)), "ImageNet, torchvision"
         self.features.load_state_dict({k.removeprefix("features."): v for k, v in state.items() if k.startswith("features.")})
 
 def from_config(findings: Sequence[str], architecture: str, size: int, **config) -> CheXNet:
@@ -152,7 +152,8 @@ def save_model(
     folder = Path(folder)
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     with atomic_path(folder/"model.safetensors") as part: part.write_bytes(save(state)) # Readable like its neighbours
-    config = dict(architecture=model.architecture, findings=list(model.findings), size=model.size, **info)
+    own = {name: list(vars(model)[name]) for name in ("mean", "std") if name in vars(model)}
+    config = dict(architecture=model.architecture, findings=list(model.findings), size=model.size, **own | info)
     write_json(folder/"model.json", config)
 
 # %% ../../nbs/06_models/04_chexnet.ipynb #c871ec95

@@ -123,6 +123,7 @@ class Recipe:
     loss: str = "paper" # "paper": of the network's own paper, CheXNet's by task; "summed", "weighted", "batch-weighted"
     size: int = 224 # Side of the images in pixels
     pretrained: bool = True # Start from ImageNet
+    frozen: bool = False # Train only the last layer, to convergence, on features computed once; the paper trains all
     batch_size: int = 16 # Images a step and device
     accumulate_batches: int = 1 # Batches whose gradients are added before a step
     lr: float = 1e-3 # Adam's learning rate, betas 0.9 and 0.999
@@ -168,6 +169,24 @@ RECIPES = {"paper": {}, "strong": dict(
     tta=("flip", "averaged over flips: Simonyan & Zisserman 2015"),
     epochs=(20, "as many as the cosine is long"),
     early_stop_patience=(20, "no early end: the rate must come down"))} # Setting -> its value and its source
+
+_SMALL = dict(
+    architecture=("timm:tf_efficientnet_lite0", "small, with ImageNet weights that pip brings: Tan & Le 2019"),
+    size=(320, "larger images, as in strong"),
+    tta=RECIPES["strong"]["tta"])
+RECIPES["frozen"] = _SMALL | dict(
+    frozen=(True, "linear classifiers on ImageNet features: Sharif Razavian et al. 2014"))
+RECIPES["finetune"] = _SMALL | dict(
+    lr=(1e-4, "small: the network starts from a frozen run's, not from a random head"),
+    schedule=("cosine", "Loshchilov & Hutter 2017"),
+    warmup=(1, "Goyal et al. 2017"),
+    weight_decay=(.05, "decoupled: Loshchilov & Hutter 2019"),
+    ema_decay=(.98, "Polyak & Juditsky 1992; short, as the steps are few"),
+    min_crop=(.7, "random resized crops: Szegedy et al. 2015"),
+    max_rotate=(7., "small rotations, usual in published recipes"),
+    batch_norm=("frozen", "ImageNet's statistics: a few hundred images give no better ones"),
+    epochs=(12, "as many as the cosine is long"),
+    early_stop_patience=(12, "no early end: the rate must come down"))
 
 # %% ../../nbs/06_models/01_recipe.ipynb #5a1e7c02
 def rename_settings(
@@ -220,10 +239,13 @@ def departures(
     recipe: Recipe, # How a network was trained
     devices: int=1, # On how many processors or GPUs: each has its own minibatch
 ) -> pd.DataFrame: # setting, paper, here, source: a row for each value that is not the paper's
-    "Where a recipe departs from the paper, and who proposed what where it is a part of `strong`."
-    paper, strong = Recipe(task=recipe.task), RECIPES["strong"]
+    "Where a recipe departs from the paper, and who proposed what where it is a part of one of `RECIPES`."
+    paper = Recipe(task=recipe.task)
+    sources = {(name, *part[:1]): part[1] for parts in reversed(RECIPES.values()) for name, part in parts.items()}
     rows = [(f.name, getattr(paper, f.name), getattr(recipe, f.name)) for f in fields(Recipe) if f.name not in UNSPECIFIED]
     together = recipe.batch_size*recipe.accumulate_batches*devices
     if together != recipe.batch_size: rows.append(("images a step, of all devices", paper.batch_size, together))
-    source = lambda name, here: strong[name][1] if name in strong and here == strong[name][0] else ""
-    return pd.DataFrame([(*r, source(r[0], r[2])) for r in rows if r[1] != r[2]], columns=["setting", "paper", "here", "source"])
+    if recipe.frozen: rows.append(("optimiser", "Adam", "L-BFGS, to convergence; L2 penalty chosen on validation patients, "
+                                   "then fitted to them too"))
+    return pd.DataFrame([(*r, sources.get((r[0], r[2]), "")) for r in rows if r[1] != r[2]],
+                        columns=["setting", "paper", "here", "source"])

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SAVE_TENSORS', 'refuse_foreign', 'Checkpoint', 'read_checkpoint', 'read_weights', 'parse_json', 'normalise_keys',
-           'match_state', 'load_weights', 'load_state']
+           'match_state', 'load_weights', 'load_state', 'weights_fingerprint']
 
 # %% ../../nbs/06_models/03_state_dict.ipynb #7cc113c7
 import json
@@ -18,8 +18,10 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from ..core.errors import BadInput, printable, summarise
+from ..core.files import fingerprint
 from ..core.torchfile import MAX_TENSORS, read_torch_file
 from .base import Network
 
@@ -269,3 +271,12 @@ def load_state(
         raise BadInput(f"{file} is not a {model.architecture}: missing {summarise(missing) or 'nothing'}, "
                        f"unknown {summarise(map(printable, unknown)) or 'nothing'}")
     return model
+
+# %% ../../nbs/06_models/03_state_dict.ipynb #a250b719
+def weights_fingerprint(
+    model: nn.Module, # Any network
+    without: str|None=None, # Start of the names that do not count, such as "classifier."
+) -> str: # 16 hexadecimal digits
+    "A fingerprint of a network's weights and buffers: their names and checksums."
+    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items() if not (without and k.startswith(without))}
+    return fingerprint(f"{name} {zlib.crc32(v.view(-1).view(torch.uint8).numpy())}" for name, v in state.items())

@@ -101,7 +101,7 @@ class Wang(Network):
     def load_imagenet(self) -> None:
         "Load ImageNet weights into the trunk, as Wang et al. do; raises `BadInput` if they are not available."
         if self.trunk_name == "demo": return super().load_imagenet()
-        state = imagenet_state(get_model_weights(self.trunk_name).IMAGENET1K_V1)
+        state, self.weights_origin = imagenet_state(get_model_weights(self.trunk_name).IMAGENET1K_V1), "ImageNet, torchvision"
         state = {k.removeprefix("features."): v for k, v in state.items()}
         self.trunk.load_state_dict({k: v for k, v in state.items() if k in self.trunk.state_dict()})
 

@@ -15,4 +15,5 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "compare": ["compare_readers"],
     "experts": ["against_experts", "join_experts", "label_noise", "read_experts", "read_google"],
     "power": ["power_table", "sample_size"],
+    "outlines": ["finding_masks", "location_priors", "prior_table", "read_outlines"],
 })

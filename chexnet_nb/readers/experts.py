@@ -151,7 +151,8 @@ def read_rsna(
 # %% ../../nbs/04_readers/05_experts.ipynb #5e90c9eb
 NIH_EQUIVALENTS = {"Airspace opacity": ("Atelectasis", "Consolidation", "Edema", "Infiltration", "Pneumonia"),
            "Nodule or mass": ("Mass", "Nodule"),
-           "Fracture": (), "Abnormal": FINDINGS, "Pleural effusion": ("Effusion",), "Pulmonary edema": ("Edema",)}
+           "Diffuse Nodule": ("Nodule",), "Fracture": (), "Calcification": (),
+           "Abnormal": FINDINGS, "Pleural effusion": ("Effusion",), "Pulmonary edema": ("Edema",)}
 
 def matching_nih(
     finding: str, # An expert's finding

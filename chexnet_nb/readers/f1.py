@@ -18,7 +18,7 @@ import pandas as pd
 from scipy import special
 
 from ..core.errors import BadInput, summarise
-from ..data.labels import patients_of
+from ..data.labels import label_matrix, patients_of
 from ..metrics.bootstrap import Bootstrap, best_threshold, expanded_interval, expanded_p, interval
 from ..metrics.intervals import MIN_PATIENTS, cluster_ids, holm
 from ..metrics.thresholds import fit_threshold
@@ -46,11 +46,15 @@ def threshold_data(
     seen = known.index.isin(set(read))
     others = known[~known._patient.isin(set(known._patient[seen])) & ~seen]
     unseen = predictions[predictions["Image Index"].isin(others.index)].reset_index(drop=True)
+    if not predictions["Image Index"].isin(known.index).any():
+        raise BadInput(f"no image to fit the network's threshold on: none of the {len(predictions):,} images with predictions "
+                       f"({summarise(predictions['Image Index'], 2)}) is in the label table; give the labels of your images, or "
+                       "the thresholds")
     if unseen.empty:
         raise BadInput("no image to fit the network's threshold on: the readers saw every patient with predictions and labels; "
                        "predict other images too, or give the thresholds")
     truth = others.loc[unseen["Image Index"]]
-    return ThresholdData(unseen[["Image Index", *findings]], truth[list(findings)].to_numpy(np.uint8), truth._patient.to_numpy(),
+    return ThresholdData(unseen[["Image Index", *findings]], label_matrix(truth, findings), truth._patient.to_numpy(),
                          patients.known)
 
 # %% ../../nbs/04_readers/02_f1.ipynb #f5329a0e

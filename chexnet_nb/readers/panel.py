@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['JUDGED', 'NOT_JUDGED', 'parse_judgements', 'reader_names', 'read_readers', 'simulate_readers', 'Panel',
-           'common_images', 'make_panel']
+           'common_images', 'make_panel', 'readers_panel']
 
 # %% ../../nbs/04_readers/01_panel.ipynb #d5f8be2d
 from collections.abc import Iterable
@@ -16,7 +16,8 @@ import pandas as pd
 
 from ..core.csv import find_column, read_table
 from ..core.errors import BadInput, summarise
-from ..data.labels import FINDINGS, finding_name
+from ..core.hospitals import NO, YES, read_hospital, table_form
+from ..data.labels import FINDINGS, finding_name, patient_columns, read_patients
 from ..metrics.predictions import parse_findings
 
 # %% ../../nbs/04_readers/01_panel.ipynb #62b1d17b
@@ -85,14 +86,15 @@ def _self_agreement(repeated, equal, display):
 def read_readers(
     path: str|Path, # CSV, one row per image and reader
     findings: str|Iterable[str]|None=None, # Findings to read, from any vocabulary; None for those of NIH's 14 in the table
-) -> pd.DataFrame: # Image Index, reader, then the findings: 1, 0, NaN for not judged; `.attrs["notes"]`
+) -> pd.DataFrame: # Image Index, reader, then the findings: 1, 0, NaN for not judged; `.attrs`: notes, patients
     "Read and check a reader table; an image read twice is one row. Raises `BadInput` for fewer than two readers."
-    expected = "a reader table is a CSV with Image ID, Reader ID and one column per finding"
-    table, requested = read_table(path, expected, dtype=str, keep_default_na=False), parse_findings(findings)
+    expected, requested = "a reader table is a CSV with Image ID, Reader ID and one column per finding", parse_findings(findings)
+    if "reader" in (known := _hospital_readers(path)): return _check_readers(known, requested, known.columns[2:], path)
+    table = read_table(path, expected, dtype=str, keep_default_na=False)
     roles = {role: _column(table, role, path) for role in _ROLES}
-    images = table[roles["Image Index"]]
+    images, patients = table[roles["Image Index"]], patient_columns(table.columns, path)[0]
     result, ignored = pd.DataFrame({role: table[c].str.strip() for role, c in roles.items()}), []
-    for column in table.columns.drop(list(roles.values())):
+    for column in table.columns.drop([c for c in (*roles.values(), patients) if c is not None]):
         try:
             name = finding_name(column, requested or FINDINGS)
         except BadInput:
@@ -102,8 +104,17 @@ def read_readers(
         result[name] = parse_judgements(table[column], path, images)
     result, notes = _merge_repeated(_check_readers(result, requested, ignored, path))
     if ignored: notes.insert(0, f"Ignored columns of the reader table: {summarise(ignored, 14)}.")
-    result.attrs["notes"] = notes
+    result.attrs |= dict(notes=notes, patients=_patients(table, roles["Image Index"], patients, path))
     return result
+
+def _patients(table, images, column, path):
+    "Image Index and Patient ID of each image, if a reader table has patients; raises `BadInput` if an image has two."
+    if column is None: return None
+    table = table.rename(columns={images: "Image Index", column: "Patient ID"})[["Image Index", "Patient ID"]]
+    known = table.assign(**{"Patient ID": read_patients(table, "Patient ID", path)}).drop_duplicates()
+    if (twice := known["Image Index"].duplicated()).any():
+        raise BadInput(f"{path}: two patients for {summarise(known['Image Index'][twice])}; correct one of them")
+    return known
 
 # %% ../../nbs/04_readers/01_panel.ipynb #c84d1a67
 def _check_readers(table, requested, ignored, path):
@@ -122,7 +133,20 @@ def _check_readers(table, requested, ignored, path):
         raise BadInput(f"{path}: only one reader ({summarise(names)}); readers are scored against each other, so add another")
     if reserved := {"average", "network", "difference"} & set(names):
         raise BadInput(f"{path}: a reader is named {summarise(reserved)}; the result uses that name, so rename the reader")
-    return table[["Image Index", "reader", *findings]]
+    checked = table[["Image Index", "reader", *findings]]
+    checked.attrs["notes"] = table.attrs.get("notes", [])
+    return checked
+
+# %% ../../nbs/04_readers/01_panel.ipynb #b34b6345
+def _hospital_readers(path) -> pd.DataFrame: # As from `read_readers`; empty for any other table
+    "The readers of VinBigData's form, or of a mapping that names a column of readers."
+    form = table_form(path)[2] if Path(path).is_file() else None
+    if form is None or not form.reader: return pd.DataFrame()
+    known = read_hospital(path, laterals=True)
+    judged = (known.said == YES).astype(float).where((known.said == YES) | (known.said == NO))
+    table = pd.concat([known.rows[["Image Index", "reader"]], judged], axis=1)
+    table.attrs["notes"] = known.notes
+    return table
 
 # %% ../../nbs/04_readers/01_panel.ipynb #248c1bf1
 def simulate_readers(
@@ -188,6 +212,18 @@ def make_panel(
     cutoffs = np.array([thresholds[f] for f in findings])
     calls = np.stack([*calls, np.where(np.isnan(cutoffs), np.nan, scores >= cutoffs)])
     return Panel(images, [*names, "network"], findings, calls, _notes(names, calls, images, seen, by_reader.index), scores)
+
+# %% ../../nbs/04_readers/01_panel.ipynb #341a637f
+def readers_panel(
+    readers: pd.DataFrame, # As from `read_readers`
+) -> Panel: # Without a network: its calls are NaN
+    "All readers on all images that any of them read."
+    names, images = list(pd.unique(readers.reader)), list(pd.unique(readers["Image Index"]))
+    findings = list(readers.columns[2:])
+    calls = np.full((len(names)+1, len(images), len(findings)), np.nan)
+    place = pd.Index(names).get_indexer(readers.reader), pd.Index(images).get_indexer(readers["Image Index"])
+    calls[place] = readers[findings].to_numpy(float)
+    return Panel(images, [*names, "network"], findings, calls, list(readers.attrs.get("notes", [])))
 
 # %% ../../nbs/04_readers/01_panel.ipynb #24b9c606
 def _notes(names, calls, images, seen, read):

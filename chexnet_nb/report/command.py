@@ -68,6 +68,8 @@ _OF_RECIPE = ("task", "architecture", "recipe", "tta", "engine")
 def _choices(name) -> Iterable[str]: # Empty for an option that takes anything
     "What an option can be, for the help; a wrong name is refused with the same list by the function that reads it."
     if name in ("on_error", "missing"): return ("stop", "skip")
+    if name == "uncertain": return ("positive", "negative", "ignore")
+    if name == "by": return ("image", "study")
     if name == "split":
         from chexnet_nb.data.splits import SPLITS
         return SPLITS
@@ -123,11 +125,15 @@ EXAMPLES = dict(
     download="chexnet download data/nih --archives 1-3",
     prepare="chexnet prepare data/nih --size 224",
     verify="chexnet verify data/nih",
+    labels="""chexnet labels chexpert/train.csv                              # what it says, in counts
+  chexnet labels chexpert/train.csv --uncertain ignore --out chexpert/labels.csv""",
     medmnist="""chexnet medmnist chest data/chestmnist --size 64
   chexnet medmnist pneumonia data/pneumoniamnist""",
     train="""chexnet train data/phantom --task chexnet14 --split official --out runs/first \\
       --architecture densenet_demo --size 112 --no-pretrained --epochs 4
   chexnet train data/nih --task chexnet14 --seeds 3 --out runs/three
+  chexnet train data/nih --task chexnet14 --recipe frozen --out runs/frozen                           # minutes, no GPU
+  chexnet train data/nih --task chexnet14 --recipe finetune --start runs/frozen --out runs/finetuned  # from there on
   chexnet train --from runs/first --out runs/again                # the same once more, compared""",
     export="chexnet export runs/first --out model.onnx",
     push="chexnet push runs/first OWNER/NAME --report reports/first")
@@ -144,7 +150,8 @@ EXAMPLES |= dict(
     evaluate="chexnet evaluate predictions.csv --out reports/mine",
     compare="""chexnet compare first.csv second.csv --out reports/difference
   chexnet compare ours=runs/a/predictions_test.csv theirs.csv third.csv --average --out reports/three""",
-    radiologists="chexnet radiologists readers.csv --predictions predictions.csv --out reports/readers",
+    radiologists="""chexnet radiologists readers.csv --predictions predictions.csv --out reports/readers
+  chexnet radiologists readers.csv --labels labels.csv --out reports/agreement   # no network""",
     run="chexnet run chexnet14 -p epochs=8 --out reports/mine",
     experiments="chexnet experiments",
     index="chexnet index",
@@ -161,7 +168,8 @@ FORMATS = dict(
     readers="""a reader table: CSV, one row per image and reader; YES/NO or 1/0, HEDGE or empty where not judged
     Image ID,Reader ID,Effusion,Mass
     00000013_005.png,anna,YES,NO""",
-    labels="""a label table: CSV with Image Index, Finding Labels and Patient ID, like NIH's, or a 0/1 column per finding
+    labels="""a label table: CSV with Image Index, Finding Labels and Patient ID, like NIH's, or a 0/1 column per finding; or as
+  CheXpert, MIMIC-CXR, PadChest, VinDr-CXR, RSNA or Open-i publish it; or a mapping of your own columns (YAML)
     Image Index,Finding Labels,Patient ID
     00000013_005.png,Effusion|Mass,13""",
     images="an image list: text, one name or path per line (its last part counts), perhaps with 0/1 labels after it")

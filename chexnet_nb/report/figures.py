@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['BLUE', 'ORANGE', 'GREEN', 'GREY', 'N_COLUMNS', 'new_axes', 'label_axes', 'Picture', 'plot_forest', 'plot_roc',
-           'plot_reliability', 'plot_curves', 'plot_raters', 'plot_differences', 'plot_thresholds', 'plot_dots',
-           'plot_power', 'plot_outputs', 'plot_examples', 'plot_ranks']
+           'plot_reliability', 'plot_curves', 'plot_penalties', 'plot_raters', 'plot_differences', 'plot_accuracy',
+           'plot_thresholds', 'plot_dots', 'plot_power', 'plot_outputs', 'plot_examples', 'plot_ranks']
 
 # %% ../../nbs/10_report/01_figures.ipynb #3981d915
 from collections.abc import Iterable, Mapping, Sequence
@@ -218,6 +218,20 @@ def plot_curves(
     ax.legend(frameon=False, fontsize=8)
     return label_axes([ax])
 
+# %% ../../nbs/10_report/01_figures.ipynb #f02e4002
+def plot_penalties(
+    head: pd.DataFrame, # finding, penalty, chosen, val_auroc, as in the `head.csv` of a frozen run
+) -> Figure:
+    "Validation AUROC of each finding by penalty; the chosen penalty is ringed."
+    ax, = new_axes(1, 1, (6.5, 3.2))
+    table = head[head["val_auroc"].notna()].assign(finding=head["finding"].map(_spaced))
+    sns.lineplot(table, x="penalty", y="val_auroc", hue="finding", palette="husl", lw=1, ax=ax)
+    chosen = table[table["chosen"]]
+    ax.plot(chosen["penalty"], chosen["val_auroc"], "o", ms=6, mfc="none", mec=ORANGE)
+    ax.set(xscale="log", xlabel="", ylabel="")
+    ax.legend(frameon=False, fontsize=7, bbox_to_anchor=(1, 1), loc="upper left")
+    return label_axes([ax], "penalty", "validation AUROC")
+
 # %% ../../nbs/10_report/01_figures.ipynb #496a5d19
 def _with_interval(table):
     "The rows of findings that have an interval in some row; all rows if no finding has one."
@@ -275,6 +289,25 @@ def plot_differences(
     legend = ("F1 of the network − F1 of the average radiologist; blue: above, orange: below, grey: not significant\n"
               "(corrected for the number of findings); thin line: for radiologists like these")
     return label_axes(axes, legend, title=title)
+
+# %% ../../nbs/10_report/01_figures.ipynb #d4aa7263
+def plot_accuracy(
+    accuracy: pd.DataFrame, # As `readers.compare.rater_points` gives it, of some findings
+    *,
+    title: str="", # Above
+    axes: Sequence[Axes]|None=None, # One per finding; None for a new figure
+) -> Figure:
+    "Sensitivity (blue) and specificity (orange) of each reader with 95% intervals, one panel per finding."
+    findings, raters = list(pd.unique(accuracy.finding)), list(pd.unique(accuracy.rater))
+    axes = _panels(findings, (2.3, .3*len(raters)+.75), axes)
+    for k, (ax, finding) in enumerate(zip(axes, findings)):
+        rows = accuracy[accuracy.finding == finding].set_index("rater")
+        for i, rater in enumerate(raters):
+            for share, y, *style in (("sensitivity", .15-i, BLUE, "o"), ("specificity", -.15-i, ORANGE, "s")):
+                _f1_row(ax, y, rows.loc[rater, [share, f"{share}_low", f"{share}_high"]], *style)
+        _label_rows(ax, raters if k % N_COLUMNS == 0 else [""]*len(raters), fontsize=7.5)
+        ax.set(xlim=(-.02, 1.02), xticks=[0, .5, 1])
+    return label_axes(axes, "sensitivity (blue) and specificity (orange) with 95% intervals", title=title)
 
 # %% ../../nbs/10_report/01_figures.ipynb #67cfcfaa
 def plot_thresholds(

@@ -108,7 +108,9 @@ def evaluate(
     predictions, # Predictions table
     *,
     out=None, # Result folder; by default reports/evaluate-TABLE
-    labels=None, # Label table; by default the complete one of ChestX-ray14, v2020
+    labels=None, # Label table of any form; by default the complete one of ChestX-ray14, v2020
+    uncertain:str=None, # Labels left open (-1) count as "positive", "negative" or "ignore"; must be chosen if there are any
+    by:str="image", # What is scored: "image", or "study" for the average of its images
     images=None, # Text file of the images to score; by default all
     validation=None, # Predictions table to fit thresholds on; by default they are cross-fitted by patient
     findings=None, # Findings, separated by commas, of any vocabulary; by default those of NIH's 14 in the table
@@ -120,15 +122,17 @@ def evaluate(
 ) -> Result:
     "AUROC, F1 at operating points and calibration of any predictions, with intervals."
     with _as_files(_given(predictions=predictions, labels=labels, images=images, validation=validation)) as files:
-        return _report("evaluate", out, files, **files, findings=findings, cluster=cluster, method=method, n_boot=n_boot,
-                       seed=seed, synthetic=synthetic)
+        return _report("evaluate", out, files, **files, uncertain=uncertain, by=by, findings=findings, cluster=cluster,
+                       method=method, n_boot=n_boot, seed=seed, synthetic=synthetic)
 
 # %% ../../nbs/10_report/04_result.ipynb #6d27b013
 def compare(
     *predictions, # Predictions tables, two or more, of the same images unless --unpaired; each as FILE or NAME=FILE
     average:bool=False, # Add their average (of log odds) as one more model
     out=None, # Result folder; by default reports/compare-FIRST-SECOND
-    labels=None, # Label table; by default the complete one of ChestX-ray14, v2020
+    labels=None, # Label table of any form; by default the complete one of ChestX-ray14, v2020
+    uncertain:str=None, # Labels left open (-1) count as "positive", "negative" or "ignore"; must be chosen if there are any
+    by:str="image", # What is scored: "image", or "study" for the average of its images
     images=None, # Text file of the images to score; by default all that they share
     findings=None, # Findings, separated by commas, of any vocabulary; by default those of NIH's 14 that all have
     unpaired:bool=False, # Two tables that were scored on different images
@@ -146,17 +150,19 @@ def compare(
         listed = [f"{role}={files[role]}" if hasattr(table, "to_csv") else str(table) for role, table in roles.items()]
         named = {role: file for role, file in files.items() if role not in roles}
         tables = {f"table {name}": file for name, file in name_tables(listed).items()}
-        return _report("compare", out, tables | named, predictions=listed, **named, average=average, findings=findings,
-                       unpaired=unpaired, cluster=cluster, method=method, n_boot=n_boot, seed=seed, synthetic=synthetic)
+        return _report("compare", out, tables | named, predictions=listed, **named, uncertain=uncertain, by=by, average=average,
+                       findings=findings, unpaired=unpaired, cluster=cluster, method=method, n_boot=n_boot, seed=seed,
+                       synthetic=synthetic)
 
 # %% ../../nbs/10_report/04_result.ipynb #6d27b014
 def radiologists(
     readers, # Reader table
-    predictions, # The network's predictions, preferably of more images than were read
+    predictions=None, # The network's, preferably of more images than were read; by default the readers alone
     *,
     out=None, # Result folder; by default reports/radiologists-READERS-TABLE
-    findings=None, # Findings, separated by commas, of any vocabulary; by default those of NIH's 14 that both tables have
-    labels=None, # Label table to fit the threshold on
+    findings=None, # Findings, separated by commas, of any vocabulary; by default those of NIH's 14 in the tables
+    labels=None, # Label table of any form to fit the threshold on; of readers alone the reference standard, else their majority
+    uncertain:str=None, # Labels left open (-1) count as "positive", "negative" or "ignore"; must be chosen if there are any
     thresholds=None, # The network's: a number, or a CSV of finding and threshold; by default fitted on other patients' images
     fixed:bool=False, # Hold fitted thresholds fixed, rather than refit them in each sample
     resample="patients", # What a sample draws: patients, or images as in the paper
@@ -165,10 +171,15 @@ def radiologists(
     seed:int=0, # Of the bootstrap
     synthetic:bool=False, # Label the result as synthetic
 ) -> Result:
-    "The paper's Table 1: F1 of every rater against the others, for every finding, in three protocols."
+    "The paper's Table 1, F1 of readers and a network; or readers alone: agreement, sensitivity and specificity."
+    if predictions is None and (fixed or thresholds is not None):
+        raise BadInput("thresholds are the network's; give its predictions (--predictions), or leave out --thresholds and "
+                       "--fixed")
+    values = dict(findings=findings, resample=resample, method=method, n_boot=n_boot, seed=seed, synthetic=synthetic)
     with _as_files(_given(readers=readers, predictions=predictions, labels=labels)) as files:
-        return _report("radiologists", out, files, **files, findings=findings, thresholds=thresholds, fixed=fixed,
-                       resample=resample, method=method, n_boot=n_boot, seed=seed, synthetic=synthetic)
+        if predictions is None: return _report("agreement", out, files, **files, **values, uncertain=uncertain)
+        return _report("radiologists", out, files, **files, **values, uncertain=uncertain, thresholds=thresholds, fixed=fixed)
+
 
 # %% ../../nbs/10_report/04_result.ipynb #6d27b016
 def predict(

@@ -163,6 +163,11 @@ class Run:
         if not (self.folder/"split.csv").is_file(): return pd.DataFrame(columns=["Image Index", "Patient ID", "split"])
         return read_split(self.folder)
 
+    @property
+    def fitted_on(self) -> list[str]:
+        "The subsets that the weights were fitted to; of a frozen run the validation images too."
+        return self.about.get("fitted_on", ["train"])
+
     def predictions(self,
         subset: str, # "val" or "test"
     ) -> pd.DataFrame: # A predictions table
