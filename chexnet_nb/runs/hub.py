@@ -47,7 +47,7 @@ def model_card(
     if run.synthetic: parts.append("**Trained on synthetic images: its answers say nothing about radiographs.**\n")
     parts += [f"Frontal radiographs of {run.size} px in, a probability for each of {', '.join(run.findings)} out.\n",
               "## Training data\n",
-              escape_text(f"{source.title}; labels: {about.get('labels') or source.labels}. {_subsets(about['split'])}"),
+              escape_text(f"{source.title}; labels: {about.get('labels') or source.labels}. {_subsets(about.get('split', {}))}"),
               *(escape_text(f"{word}: {text}.") for word, text in (("Cite", source.citation), ("Terms", source.terms)) if text),
               *map(escape_text, source.notes), "",
               "## Recipe\n", *_departed(recipe, about.get("conditions", {})), "## Scores\n", *_scores(report),

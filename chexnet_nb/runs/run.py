@@ -37,10 +37,11 @@ def _damaged(about) -> list[str]:
     "The keys of a run.json whose values are of another type, or paths that there cannot be."
     if wrong := [k for k, kind in _TYPES.items() if k in about and not isinstance(about[k], kind)]: return wrong
     paths = [about.get("data"), about.get("cache"), *about.get("relative", {}).values()]
-    if not all(p is None or isinstance(p, str) and "\0" not in p for p in paths): return ["its paths"]
+    names = lambda p: "\0" not in p and len(p) < 4096 and all(len(part.encode()) < 256 for part in Path(p).parts)
+    if not all(p is None or isinstance(p, str) and names(p) for p in paths): return ["its paths"]
     folds = about.get("split", {}).get("folds", {})
     folds = folds.values() if isinstance(folds, dict) else [None]
-    counts = [n.get(k, 0) if isinstance(n, dict) else None for n in folds for k in ("images", "patients")]
+    counts = [n.get(k) if isinstance(n, dict) else None for n in folds for k in ("images", "patients")]
     devices = about.get("conditions", {}).get("devices", 1), about.get("nodes", 1)
     right = all(type(n) is int and n >= 0 for n in counts) and all(type(n) is int and n > 0 for n in devices)
     return [] if right else ["its numbers of images and devices"]
