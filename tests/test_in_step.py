@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+from nbclient import NotebookClient
 from nbconvert import MarkdownExporter
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +39,17 @@ def test_notebooks_are_clean(tmp_path): assert run_in_copy(tmp_path, "nbdev_clea
 
 
 def test_readme_is_in_step(): assert (ROOT/"README.md").read_text() == readme(), "run make readme and commit"
+
+
+def test_readme_numbers_are_those_of_the_reports():
+    "Executed again, nbs/index.ipynb shows the same text and tables."
+    def shown(nb):
+        outputs = (o.get("data", {}) for c in nb.cells for o in c.get("outputs", ()))
+        return [data["text/markdown"] for data in outputs if "text/markdown" in data]
+    nb = nbformat.read(ROOT/"nbs/index.ipynb", 4)
+    before = shown(nb)
+    NotebookClient(nb, timeout=600, resources={"metadata": {"path": str(ROOT/"nbs")}}).execute()
+    assert before and shown(nb) == before, "run nbs/index.ipynb, then make readme, and commit"
 
 
 def test_links_lead_somewhere():
