@@ -116,7 +116,7 @@ def paged(url, width=1366, height=768, scheme="light"):
 def run_all(page):
     "Run the notebook by the menu; once more where the page was not yet connected to its kernel and shows nothing of it."
     asked = page.locator(".jp-Dialog .jp-mod-accept") # A slow machine's page asks for a kernel that it has
-    page.add_locator_handler(asked, lambda: asked.click())
+    page.add_locator_handler(asked, lambda: asked.first.click(), no_wait_after=True)
     for _ in range(5):
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_text("Run All Cells", exact=True).click()

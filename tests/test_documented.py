@@ -17,7 +17,7 @@ import pytest
 import warm
 from PIL import Image
 
-from chexnet_nb.data.labels import label_matrix, read_labels
+from chexnet_nb.data.labels import bundled_table, label_matrix, read_labels
 from chexnet_nb.data.source import read_source
 from chexnet_nb.metrics.predictions import simulate_predictions
 from chexnet_nb.models.recipe import RECIPES, new_recipe, recipe_settings
@@ -43,6 +43,7 @@ EXCUSED = { # The beginning of a line -> why it is not run; every `chexnet` amon
     "chexnet import .*resnet50": "100 MB of weights; the notebook runs.external imports such files",
     "chexnet import model.onnx": "a foreign ONNX file; the notebook runs.external imports such files",
     "chexnet (pneumoniamnist|medmnist)": "network",
+    "chexnet evaluate .*--by study": "names with a study in them; test_hospitals runs it",
     "chexnet run": "test_experiments runs every experiment",
 }
 
@@ -132,6 +133,8 @@ class Ground:
         rows, few = labelled(60)
         return saved(rows[["Image Index", "Patient ID", *few]], self.folder/"labels.csv")
 
+    def export(self): return saved(pd.read_csv(bundled_table("chexpert_train.csv"), nrows=60), self.folder/"export.csv")
+
     def readers(self):
         rows, few = labelled(60)
         return saved(simulate_readers(rows["Image Index"], label_matrix(rows, few), few), self.folder/"readers.csv")
@@ -178,7 +181,8 @@ def saved(table, file):
     return file
 
 
-NAMED = {"data": r"data/\w+|my_data", "run": r"runs/\w+|RUN", "readers": r"\w*readers\.csv", "labels": r"labels\.csv",
+NAMED = {"data": r"data/\w+|my_data", "run": r"runs/\w+|RUN", "readers": r"\w*readers\.csv",
+         "labels": r"(films/)?labels\.csv", "export": r"export\.csv",
          "predictions": r"[\w/]+\.csv", "images": r"\w+\.txt", "films": r"films/?|folder/of/films",
          "film": r"\w+\.png", "dicom": r"\w+\.dcm", "weights": r"[\w.]+\.pth(\.tar)?"}
 

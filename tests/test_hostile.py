@@ -378,12 +378,12 @@ for _name, _number, _code in (("SIGTERM", signal.SIGTERM, 143), ("SIGINT", signa
 
 
 SLOW_END = """import asyncio
-from chexnet_nb.report.experiment import _Kernel
-end = _Kernel.cleanup_resources
+from jupyter_client import AsyncKernelManager
+end = AsyncKernelManager.cleanup_resources
 async def slow(self, *args, **options):
     await asyncio.sleep(1.5)
     await end(self, *args, **options)
-_Kernel.cleanup_resources = slow
+AsyncKernelManager.cleanup_resources = slow
 """
 
 

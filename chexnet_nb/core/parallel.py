@@ -6,6 +6,7 @@
 __all__ = ['N_CPUS', 'process_map', 'prefetch', 'started_kernel', 'memory_kept']
 
 # %% ../../nbs/00_core/04_parallel.ipynb #e0eec4c6
+import asyncio
 import ctypes
 import os
 import pickle
@@ -147,7 +148,12 @@ def started_kernel() -> Iterator: # A jupyter_client.AsyncKernelManager
         kernel = AsyncKernelManager(kernel_name="python3", **sockets)
         run_sync(kernel.start_kernel)(extra_arguments=["--log-level=50", "--HistoryManager.enabled=False"])
         try: yield kernel
-        finally: run_sync(kernel.shutdown_kernel)(now=True)
+        finally: run_sync(_end_kernel)(kernel)
+
+async def _end_kernel(kernel):
+    "End a kernel; of the tasks that waited for it, which nobody awaits after a Ctrl-C, asyncio has nothing to report."
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    await kernel.shutdown_kernel(now=True)
 
 # %% ../../nbs/00_core/04_parallel.ipynb #97d7f5a0
 _MMAP_THRESHOLD, _TRIM_THRESHOLD, _ARENA_MAX = -3, -1, -8 # Options of glibc's mallopt

@@ -223,6 +223,7 @@ def plot_penalties(
     head: pd.DataFrame, # finding, penalty, chosen, val_auroc, as in the `head.csv` of a frozen run
 ) -> Figure:
     "Validation AUROC of each finding by penalty; the chosen penalty is ringed."
+    import seaborn as sns
     ax, = new_axes(1, 1, (6.5, 3.2))
     table = head[head["val_auroc"].notna()].assign(finding=head["finding"].map(_spaced))
     sns.lineplot(table, x="penalty", y="val_auroc", hue="finding", palette="husl", lw=1, ax=ax)
