@@ -3,9 +3,11 @@ opening one does not change it; its experiments write where the command writes. 
 JupyterLab asks nothing of other hosts."""
 import warnings
 from pathlib import Path
+from uuid import uuid4
 
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelspec import KERNEL_NAME, get_kernel_dict
+from jupyter_core.paths import jupyter_runtime_dir
 from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from nbdev.clean import clean_nb
@@ -56,5 +58,6 @@ c = get_config() # noqa: F821
 c.ServerApp.kernel_manager_class = Kernels
 c.ServerApp.contents_manager_class = Contents
 c.ContentsManager.pre_save_hook = clean
-c.ConnectionFileMixin.transport = "ipc" # Sockets in the file system rather than ports
+if len(f"{jupyter_runtime_dir()}/kernel-{uuid4()}-ipc-5".encode()) <= 107: # The longest path that a socket can have
+    c.ConnectionFileMixin.transport = "ipc" # Sockets in the file system rather than ports
 c.LabApp.app_settings_dir = str(ROOT/".ci") # Its overrides.json: no question whether to fetch news

@@ -63,3 +63,10 @@ def test_opening_a_notebook_of_the_checkout_does_not_change_it(tmp_path):
         assert ({"kernelspec", "language_info"} <= set(model["content"]["metadata"])) == filled
     news = json.loads((ROOT/".ci/overrides.json").read_text(encoding="utf-8"))["@jupyterlab/apputils-extension:notification"]
     assert news == dict(fetchNews="false", checkForUpdates=False)
+
+
+@pytest.mark.parametrize("folder, transport", [("/tmp/r", "ipc"), ("/tmp/" + "r"*80, None)])
+def test_kernels_have_sockets_in_files_where_their_path_is_short_enough(folder, transport, monkeypatch):
+    loader = pytest.importorskip("traitlets.config.loader").PyFileConfigLoader
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", folder)
+    assert loader("lab.py", ROOT/".ci").load_config().ConnectionFileMixin.get("transport") == transport
