@@ -31,13 +31,14 @@ reports/%/report.json: $(READY)
 # Not of `reports`, as each trains for longer: the systems that the paper compares itself with, and its own choices one at a time.
 prior: reports/prior_systems-demo/report.json
 ablations: reports/ablations-demo/report.json
+reports/%-demo/report.json: $(READY)
+	$(BIN)/chexnet run $* --out reports/$*-demo
+
 # The middle rung: real radiographs, on a laptop. DATA is a folder of them, of the release or a part of it; the rest goes to
 # the experiment, such as ARGS='-p lists=FOLDER'.
 real: $(READY)
 	@test -n "$(DATA)" || { echo "name a folder of radiographs: make real DATA=data/nih"; exit 2; }
 	$(BIN)/chexnet run chexnet14 --preset real -p data="$(DATA)" $(ARGS)
-reports/%-demo/report.json: $(READY)
-	$(BIN)/chexnet run $* --out reports/$*-demo
 
 # Every notebook and what needs a process of its own, side by side in processes of one thread.
 TESTS := $(BIN)/python -m pytest -q -n 2 --dist loadgroup tests

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LOCK', 'atomic_path', 'write_json', 'read_json', 'check_writable', 'check_output_folder', 'check_new_folder',
-           'check_disk_space', 'atomic_folder', 'describe_os_error', 'wrap_os_errors', 'folder_lock', 'fingerprint',
-           'resource_path', 'user_cache', 'utc_now']
+           'check_disk_space', 'atomic_folder', 'describe_os_error', 'wrap_os_errors', 'folder_lock', 'file_digest',
+           'fingerprint', 'resource_path', 'user_cache', 'utc_now']
 
 # %% ../../nbs/00_core/02_files.ipynb #1047d3d0
 import errno
@@ -185,6 +185,16 @@ def _acquire(folder, purpose):
         except FileNotFoundError: pass
 
 # %% ../../nbs/00_core/02_files.ipynb #19279126
+def file_digest(
+    path: str|Path, # Any file
+    algorithm: str="sha256", # As `hashlib.new` takes it
+) -> str: # Hexadecimal digits
+    "The digest of a file's content, read in blocks; raises `OSError` if it cannot be read."
+    digest = hashlib.new(algorithm)
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20): digest.update(block)
+    return digest.hexdigest()
+
 def fingerprint(
     names: Iterable, # Image names, in any order
 ) -> str: # 16 hexadecimal digits

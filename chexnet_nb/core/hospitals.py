@@ -183,7 +183,9 @@ def table_form(
 ) -> tuple[Path, str, Form|None]: # The table, the name of its form ("" for a mapping's), the form; None if not known
     "Where a label table is and how it is laid out; raises `BadInput` for one of two forms."
     path = Path(path)
-    if path.suffix.lower() in MAPPINGS: return *(found := read_mapping(path))[:1], "", found[1]
+    if path.suffix.lower() in MAPPINGS:
+        table, form = read_mapping(path)
+        return table, "", form
     if path.name.lower().endswith(ARCHIVES): return path, "Open-i", FORMS["Open-i"]
     name = recognise(read_table(path, _EXPECTED, nrows=0).columns, path)
     return path, name or "", FORMS.get(name)

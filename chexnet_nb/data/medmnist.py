@@ -7,7 +7,6 @@ __all__ = ['DATASETS', 'SIZES', 'BATCH_BYTES', 'Published', 'published', 'fetch_
            'name_by_table', 'write_medmnist']
 
 # %% ../../nbs/01_data/08_medmnist.ipynb #41ead8e4
-import hashlib
 import zipfile
 import zlib
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from tqdm.auto import tqdm
 from ..core.csv import check_unique, normalise_name, read_table
 from ..core.download import fetch_all
 from ..core.errors import BadInput, did_you_mean, require_package, summarise
-from ..core.files import atomic_folder, check_disk_space, check_new_folder, user_cache
+from ..core.files import atomic_folder, check_disk_space, check_new_folder, file_digest, user_cache
 from .cache import default_cache, write_cache
 from .labels import FINDINGS, LABEL_FILES, NO_FINDING, label_matrix, read_labels, to_nih_csv
 from .nih import fetch_lists
@@ -110,13 +109,9 @@ def _pixels(file, subset, size):
             yield np.frombuffer(_read(stream, n*size**2, last=start+n == shape[0]), np.uint8).reshape(n, size, size)
 
 # %% ../../nbs/01_data/08_medmnist.ipynb #b6656b4f
-def _md5(file):
-    "The MD5 of a file."
-    with open(file, "rb") as stream: return hashlib.file_digest(stream, "md5").hexdigest()
-
 def _check_md5(expected, file):
     "Raise `BadInput` for a file with another MD5."
-    if (found := _md5(file)) != expected: raise BadInput(f"{file} has MD5 {found}; published: {expected}")
+    if (found := file_digest(file, "md5")) != expected: raise BadInput(f"{file} has MD5 {found}; published: {expected}")
 
 def fetch_medmnist(
     known: Published, # As `published` gives it
@@ -256,7 +251,7 @@ def write_medmnist(
     if dataset == "chest" and not (npz or names or lists): lists = fetch_lists(user_cache()/"community")
     labels = {s: _read_labels(file, s, _count_images(file, s, size), len(known.findings)) for s in SUBSETS}
     naming = _name(dataset, known, labels, names, lists)
-    source = _source(dataset, size, known, labels, naming, _md5(file) == known.md5)
+    source = _source(dataset, size, known, labels, naming, file_digest(file, "md5") == known.md5)
     with atomic_folder(out) as part:
         check_disk_space(part, sum(map(len, labels.values()))*(size**2+500), "or choose another folder")
         write_source(part, source)

@@ -132,11 +132,12 @@ def _spread(estimates, kept):
     n, mean, between = len(values), values.mean(), values.std(ddof=1)
     sd_patients = np.mean([np.sqrt(d@d) for d in influences])
     margin = np.hypot(special.stdtrit(n-1, .025)*between*np.sqrt(1+1/n), special.stdtrit(len(influences[0])-1, .025)*sd_patients)
-    return mean, _training_sd(values, influences), sd_patients, max(0., mean-margin), min(1., mean+margin)
+    sd_training = np.sqrt(max(0., between**2-_test_noise(influences)))
+    return mean, sd_training, sd_patients, max(0., mean-margin), min(1., mean+margin)
 
-def _training_sd(values, influences):
-    "Spread of values between seeds without the test images' part, from each seed's value and its influences by patient."
-    return np.sqrt(max(0., np.var(values, ddof=1)-np.var(influences, axis=0, ddof=1).sum()))
+def _test_noise(influences):
+    "Variance between seeds that the test images bring in, from each seed's influences by patient."
+    return np.var(influences, axis=0, ddof=1).sum()
 
 # %% ../../nbs/03_metrics/07_compare.ipynb #62c1f706
 def spread_table(
@@ -199,12 +200,12 @@ def recipe_effect(
 def _effect(differences, influences, degrees, findings):
     "The effect from the difference of each seed and the patients' influences on it, shape (seeds, patients)."
     value, seeds, mean = float(differences.mean()), len(differences), influences.mean(0)
-    test_noise, by_seeds, by_patients = influences.var(0, ddof=1).sum(), differences.var(ddof=1), mean@mean
+    test_noise, by_seeds, by_patients = _test_noise(influences), differences.var(ddof=1), mean@mean
     shared = max(0., by_patients-test_noise/seeds)
     def margin(p): return np.hypot(*(special.stdtrit([seeds-1, degrees], p/2)*np.sqrt([by_seeds/seeds, shared])))
     from scipy import optimize
     p = optimize.brentq(lambda p: margin(p)-abs(value), 1e-12, 1) if 0 < abs(value) < margin(1e-12) else float(value == 0)
-    return Effect(value, value-margin(.05), value+margin(.05), p, _training_sd(differences, influences), np.sqrt(by_patients),
+    return Effect(value, value-margin(.05), value+margin(.05), p, np.sqrt(max(0., by_seeds-test_noise)), np.sqrt(by_patients),
                   findings, own_noise=np.sqrt(test_noise), shared_noise=np.sqrt(shared))
 
 # %% ../../nbs/03_metrics/07_compare.ipynb #f74ed45d

@@ -9,7 +9,6 @@ __all__ = ['PACKAGE', 'PACKAGED', 'PACKAGED_MEAN', 'PACKAGED_STD', 'packaged_fil
 from collections import OrderedDict
 from collections.abc import Sequence
 from difflib import get_close_matches
-from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from torch import nn
 from torchvision import models
 
 from ..core.errors import BadInput, require_package
+from ..core.files import file_digest
 from .base import PooledNetwork, imagenet_state
 from .state_dict import read_weights
 
@@ -85,7 +85,7 @@ def packaged_state(
 ) -> tuple[dict[str, torch.Tensor], str]: # timm's names -> tensors; where they come from, in words
     "A package's weights under timm's names, matched in order; raises `BadInput` for any other file."
     advice = f"reinstall {PACKAGE}, or choose a random start with pretrained=False"
-    if (found := sha256(file.read_bytes()).hexdigest()) != PACKAGED[name]:
+    if (found := file_digest(file)) != PACKAGED[name]:
         raise BadInput(f"{file} has the SHA-256 {found} instead of {PACKAGED[name]}; {advice}")
     state, own = read_weights(file), require_package("timm", "backbones").create_model(name).state_dict()
     kind = lambda tensors: [(key.rsplit(".", 1)[1], tensor.shape) for key, tensor in tensors.items()]

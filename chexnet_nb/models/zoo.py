@@ -8,14 +8,13 @@ __all__ = ['TYPICAL_BYTES', 'Reference', 'PublicWeights', 'public_weights', 'fin
 
 # %% ../../nbs/06_models/09_zoo.ipynb #6d3a6914
 import os
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.download import bytes_to_fetch, fetch_all
 from ..core.errors import BadInput
-from ..core.files import atomic_path, read_json, resource_path, user_cache
+from ..core.files import atomic_path, file_digest, read_json, resource_path, user_cache
 
 # %% ../../nbs/06_models/09_zoo.ipynb #c88fee65
 @dataclass(frozen=True)
@@ -76,12 +75,8 @@ def sha256_of(
     file: str|Path, # Any file
 ) -> str: # 64 hexadecimal digits
     "The SHA-256 of a file; raises `BadInput` if it cannot be read."
-    digest = hashlib.sha256()
-    try:
-        with open(file, "rb") as stream:
-            while block := stream.read(1 << 20): digest.update(block)
+    try: return file_digest(file)
     except OSError as e: raise BadInput(f"{file} cannot be read ({e.strerror}); name a file of weights") from None
-    return digest.hexdigest()
 
 def _check_download(weights: PublicWeights) -> Callable:
     "A function that refuses a downloaded file that is not these weights."

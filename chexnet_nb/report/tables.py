@@ -9,7 +9,6 @@ __all__ = ['FOLDED_ROWS', 'RESULT_COLUMNS', 'PAPER_REMARKS', 'Html', 'format_num
            'write_headline']
 
 # %% ../../nbs/10_report/02_tables.ipynb #91cb104a
-import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -20,7 +19,7 @@ import pandas as pd
 
 from ..core.csv import write_table
 from ..core.errors import BadInput, summarise
-from ..core.files import atomic_path, fingerprint, resource_path, write_json
+from ..core.files import atomic_path, file_digest, fingerprint, resource_path, write_json
 from ..core.text import escape_text
 from ..data.labels import FINDINGS
 from ..data.source import Source
@@ -241,7 +240,7 @@ def content_sha256(
     path: str|Path, # A file or a folder
 ) -> str: # 64 hexadecimal digits, or "folder"
     "The SHA-256 of a file's content."
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else "folder"
+    return file_digest(path) if Path(path).is_file() else "folder"
 
 def _installed(name):
     try: return version(name)
