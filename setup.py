@@ -32,7 +32,7 @@ class BuildWithParts(build_py):
                 self.copy_file(str(file), str(target))
 
 
-names = ("dicom", "backbones", "imagenet", "onnx", "hub", "medmnist", "lab", "dev")
+names = ("dicom", "backbones", "imagenet", "onnx", "hub", "maps", "medmnist", "lab", "dev")
 extras = {name: lines(f"{name}_requirements") for name in names}
 extras["all"] = sorted({r for name in extras if name != "medmnist" for r in extras[name]})
 
