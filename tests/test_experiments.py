@@ -79,7 +79,7 @@ def test_localization(chexnet14, phantom, tmp_path):
 def test_maps(chexnet14, phantom, tmp_path):
     out = tmp_path/"maps"
     headline = run(out, "maps", f"run={chexnet14/'run'}", f"data={phantom}", "films=all", "n_boot=100")
-    assert headline["synthetic"] and headline["title"].startswith("The maps beat knowing where a finding usually lies for ")
+    assert headline["synthetic"] and "usually lie" in headline["title"]
     lines = (out/"beats.csv").read_text().splitlines()
     assert lines[0] == "finding,against,measure,images,patients,network,other,difference,low,high,p,p_adjusted"
     assert {line.split(",")[1] for line in lines[1:]} == {*RIVALS} and "usually lies" in (out/"index.html").read_text()

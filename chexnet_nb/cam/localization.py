@@ -33,14 +33,14 @@ def _parts(heat, shape, share):
     evidence = rows.clip(0)
     total = evidence.sum(1, keepdims=True, dtype=float)
     spread = np.divide(evidence, total, out=np.full_like(evidence, np.nan), where=total > 0)
-    return peak/peak.sum(1, keepdims=True), ((evidence >= share*top) & (evidence > 0)).astype(np.float32), spread
+    return peak, ((evidence >= share*top) & (evidence > 0)).astype(np.float32), spread
 
 def _combine(parts, inside, product) -> dict[str, np.ndarray]:
     "The scores of maps and masks, whose pixels `product` sums; NaN for a mask without a pixel."
     peak, region, spread = parts
     size = inside.sum(1)
-    union = size + product(region, 1-inside)
-    values = product(peak, inside), product(region, inside)/np.where(union > 0, union, 1), product(spread, inside)
+    hits, union = product(peak, inside), size + product(region, 1-inside)
+    values = hits/(hits+product(peak, 1-inside)), product(region, inside)/np.where(union > 0, union, 1), product(spread, inside)
     return {name: np.where(size > 0, value.astype(float), np.nan) for name, value in zip(SCORES, values)}
 
 # %% ../../nbs/09_cam/06_localization.ipynb #8252506d
