@@ -344,7 +344,7 @@ def test_first_film_of_a_folder_has_its_probabilities(project, tmp_path):
 
 
 def test_layers(project, tmp_path):
-    "What is outlined and where the finding usually lies, each by its key and its button; without outlines there is no such button."
+    "What is outlined and where the finding usually lies, each by its key; without outlines there is no button for them."
     from chexnet_nb.cam.browser import CamBrowser, write_page
     from chexnet_nb.data.labels import read_boxes
     outlines = tmp_path/"outlines.csv" # The phantom's boxes, drawn at 256 px
