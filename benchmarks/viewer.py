@@ -38,7 +38,8 @@ def measure(run, films, count):
     browser = CamBrowser(run, films)
     early = steps(browser, count)
     browser.worker.join()
-    return [("import torch", f"{torch:.2f} s"), ("the first picture, with imports", f"{first:.2f} s ({first/torch:.2f} times that)"),
+    return [("import torch", f"{torch:.2f} s"),
+            ("the first picture, with imports", f"{first:.2f} s ({first/torch:.2f} times that)"),
             ("the next film, others being computed", early), ("the next film", steps(browser, count))], len(browser.gallery.info)
 
 

@@ -188,6 +188,8 @@ class Provenance(NamedTuple):
     notes: list[str] # Sentences
     warnings: list[str] # Sentences; empty if nothing is wrong
 
+_ABOUT = dict(community="the community split, which most reproductions use", official="NIH's official split")
+
 def _trace(images, split):
     "Counts by subset of a known split, and a sentence."
     known, subsets = known_split(split), known_subsets(images, split)
@@ -196,9 +198,9 @@ def _trace(images, split):
     if len(counts) == 1 and not unknown:
         subset = next(iter(counts))
         extent = "exactly" if fingerprint(images) == known["fingerprints"][subset] else "some of"
-        return counts, f"The {len(images):,} images are {extent} the {split} split's {subset} images."
+        return counts, f"The {len(images):,} images are {extent} the {subset} images of {_ABOUT[split]}."
     parts = ", ".join(f"{s} {n:,}" for s, n in counts.items()) + (f", no NIH name {unknown:,}" if unknown else "")
-    return counts, f"By the {split} split the images are: {parts}."
+    return counts, f"Of {_ABOUT[split]}: {parts}."
 
 def _seen_warning(images, counts):
     "What to make of images that no known split keeps for the test."
