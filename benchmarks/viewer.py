@@ -52,7 +52,8 @@ def main():
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         save_model(new_model(pretrained=False).eval(), Path(work)/"run")
-        films = options.folder or write_phantom(Path(work)/"data", patients=options.films, images_each=1, size=320)/"images"
+        drawn = dict(patients=options.films, images_each=1, size=320)
+        films = options.folder or write_phantom(Path(work)/"data", **drawn)/"images"
         rows, count = measure(str(Path(work)/"run"), str(films), options.steps)
     kind = "given films" if options.folder else "drawn films (synthetic)"
     (HERE/"viewer.md").write_text(
