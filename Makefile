@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-EXPERIMENTS := evaluate radiologists panel compare scoreboard audit external chexnet14 localization pneumonia
+EXPERIMENTS := evaluate radiologists panel compare scoreboard audit external chexnet14 localization maps pneumonia
 
 .PHONY: install hooks reports real prior ablations test test-fast lab browser readme docs clean
 
@@ -24,7 +24,7 @@ hooks: $(READY)
 # can be opened after minutes; those that draw a phantom and train a network follow.
 reports: $(EXPERIMENTS:%=reports/%/report.json)
 	$(BIN)/chexnet index
-reports/localization/report.json: reports/chexnet14/report.json
+reports/localization/report.json reports/maps/report.json: reports/chexnet14/report.json
 reports/%/report.json: $(READY)
 	$(BIN)/chexnet run $*
 

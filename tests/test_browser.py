@@ -262,6 +262,22 @@ def view_tools(page):
     assert page.evaluate(still) == at, "the page was scrolled"
 
 
+def fingers(page):
+    "A swipe goes to the next film, two fingers zoom."
+    box, touched = page.locator(".cam-browser .cam-frame").first.bounding_box(), page.context.new_cdp_session(page)
+    x, y = box["x"]+box["width"]/2, box["y"]+box["height"]/2
+    def touch(kind, *shifts):
+        points = [dict(x=x+dx, y=y, id=i) for i, dx in enumerate(shifts)]
+        touched.send("Input.dispatchTouchEvent", dict(type=f"touch{kind}", touchPoints=points))
+    before = seen(page)
+    for kind, *shifts in (("Start", 60), ("Move", 0), ("Move", -60), ("End",)): touch(kind, *shifts)
+    after = changed(page, before, "place", "picture")
+    assert int(after["place"].split()[0]) == int(before["place"].split()[0])+1
+    for kind, *shifts in (("Start", -30, 30), ("Move", -50, 50), ("Move", -90, 90), ("End",)): touch(kind, *shifts)
+    assert changed(page, after, "zoom")["zoom"] > 1.5
+    assert press(page, "r", "zoom")["zoom"] == 1
+
+
 def step_time(page, key):
     "Milliseconds from a key to another film, as the page measures them."
     return page.evaluate("""key => new Promise(done => {
@@ -324,6 +340,9 @@ def test_exported_page(project, tmp_path):
         shot(page, "page-dark-1366")
         page.keyboard.press("Home")
         page.wait_for_function("() => document.querySelector('.cam-jump').value.startsWith('1 of')")
+        fingers(page)
+        page.keyboard.press("Home")
+        page.wait_for_function("() => document.querySelector('.cam-jump').value.startsWith('1 of')")
         page.locator(".cam-bar select[title^=finding]").select_option(label="Effusion")
         drawn = page.evaluate("""() => {
             const view = document.querySelector('.cam-lines').viewBox.baseVal, n = k => k.baseVal.value;
@@ -341,3 +360,27 @@ def test_first_film_of_a_folder_has_its_probabilities(project, tmp_path):
     browser = CamBrowser(project/"reports/chexnet14/run", project/"phantom", exports=tmp_path)
     browser.halt()
     assert None not in browser.film["probabilities"] and browser.film["name"] == browser.names[0] and browser.film["image"]
+
+
+def test_layers(project, tmp_path):
+    "What is outlined and where the finding usually lies, each by its key; without outlines there is no button for them."
+    from chexnet_nb.cam.browser import CamBrowser, write_page
+    from chexnet_nb.data.labels import read_boxes
+    outlines = tmp_path/"outlines.csv" # The phantom's boxes, drawn at 256 px
+    read_boxes(project/"phantom").assign(width=256, height=256).to_csv(outlines, index=False)
+    run, options = project/"reports/chexnet14/run", dict(finding="Effusion", exports=tmp_path)
+    for given, drawn in ((outlines, ["outlines", "prior"]), (None, ["prior"])):
+        browser = CamBrowser(run, outlines=given, **options)
+        browser.show = "labelled"
+        with paged(write_page(browser, tmp_path/f"{len(drawn)}.html", films=3).as_uri()) as (page, errors, asked):
+            page.wait_for_function("() => document.querySelector('.cam-browser .cam-picture')?.naturalWidth", timeout=150_000)
+            count = lambda name: page.locator(f".cam-pane:first-child .cam-{name}").count()
+            assert [name for name in ("outlines", "prior") if page.locator(".cam-bar button", has_text=name).count()] == drawn
+            assert count("prior") == 0 and count("outline") == ("outlines" in drawn)
+            page.locator(".cam-bar").click(position=dict(x=2, y=2))
+            page.keyboard.press("u")
+            assert page.locator(".cam-pane:first-child .cam-prior").get_attribute("d").startswith("M")
+            page.keyboard.press("l")
+            assert count("outline") == 0
+            shot(page, f"layers-{len(drawn)}")
+            assert not errors and not asked, (errors, asked)
