@@ -118,6 +118,7 @@ def _from_chexlocalize(content):
         for task, parts in tasks.items():
             if task == "img_size" or not parts: continue
             if isinstance(parts, dict): parts = [_read_mask(parts)]
+            elif any(np.shape(p)[1:] != (2,) for p in parts): raise ValueError(f"{task} on {name} is not polygons of points x, y")
             else: parts = [np.array(p, float)*RELEASE_SIZE/np.array(tasks["img_size"][::-1]) for p in parts]
             found.append((names[name], task, parts))
     findings = sorted({task for tasks in content.values() for task in tasks}-{"img_size"})
@@ -154,7 +155,7 @@ def _read_outlines(path):
         images, findings, found = read(content)
     except (OSError, EOFError, zlib.error) as e: raise BadInput(f"{path} cannot be read ({e}); {_ADVICE}") from None
     except KeyError as e: raise BadInput(f"{path}: {e} is missing, or refers to nothing; {_ADVICE}") from None
-    except (ValueError, TypeError, AttributeError, RecursionError, ZeroDivisionError, IndexError) as e:
+    except (ValueError, TypeError, AttributeError, RecursionError, ZeroDivisionError, IndexError, OverflowError) as e:
         raise BadInput(f"{path} is no file of outlines ({e}); {_ADVICE}") from None
     for image, finding, box, parts in found:
         polygons = [p for p in parts if not isinstance(p, RunLength)]
