@@ -78,11 +78,13 @@ def test_localization(chexnet14, phantom, tmp_path):
 @on_phantom
 def test_maps(chexnet14, phantom, tmp_path):
     out = tmp_path/"maps"
-    headline = run(out, "maps", f"run={chexnet14/'run'}", f"data={phantom}", "films=all", "n_boot=100")
+    headline = run(out, "maps", f"run={chexnet14/'run'}", f"data={phantom}", "films=all", "n_boot=100", "checked=12",
+                   "method_pairs=4")
     assert headline["synthetic"] and "usually lie" in headline["title"]
     lines = (out/"beats.csv").read_text().splitlines()
     assert lines[0] == "finding,against,measure,images,patients,network,other,difference,low,high,p,p_adjusted"
     assert {line.split(",")[1] for line in lines[1:]} == {*RIVALS} and "usually lies" in (out/"index.html").read_text()
+    assert {f"{name}.csv" for name in ("sanity", "faithfulness", "methods")} <= {f.name for f in out.iterdir()}
 
 
 @on_phantom

@@ -15,4 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "gallery": ["Gallery", "draw_view", "open_folder", "open_run"],
     "browser": ["CamBrowser", "write_page"],
     "localization": ["beats_table", "maps_table", "prior_notes", "score_heat", "score_outlines"],
+    "sanity": ["head_test", "randomisation_table", "repeatability_table", "sanity_failures", "stability_table"],
+    "faithfulness": ["faithfulness_table", "logit_parts"],
+    "methods": ["method_maps", "method_table"],
 })

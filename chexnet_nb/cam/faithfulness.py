@@ -96,11 +96,12 @@ def faithfulness_table(
     orders = {"random": [rank_cells(rng.random(maps.shape)) for _ in range(draws)]}
     if priors is not None: orders["prior"] = [rank_cells(on_grid(priors, maps.shape[1:]))]
     for test in ("deletion", "insertion"):
-        def areas(ranks): return curve_areas(logit_curves(model, images, outputs, ranks, insert=test == "insertion", steps=steps))
+        insert = test == "insertion"
+        def areas(ranks): return curve_areas(logit_curves(model, images, outputs, ranks, insert=insert, steps=steps))
         own = areas(rank_cells(maps))
         for name, ranked in orders.items():
             other = np.mean([areas(ranks) for ranks in ranked], 0)
-            gain = mean_ci(own-other if test == "insertion" else other-own, groups)
+            gain = mean_ci(own-other if insert else other-own, groups)
             rows.append([test, name, own.mean(), other.mean(), gain.value, gain.low, gain.high, gain.p])
     return pd.DataFrame(rows, columns=["test", "against", "map", "other", "gain", "low", "high", "p"])
 
@@ -117,12 +118,13 @@ def logit_parts(
     "The logit in exact parts; `share` is inside over inside and outside, NaN unless both are 0 or more and one is not."
     if not model.exact_cam: raise BadInput(f"{model.architecture} has {model.maps}, which does not add up to the logit; use "
                                            "a network with exact maps, or `faithfulness_table`")
-    found = [class_activation_maps(model, model.to_input(torch.from_numpy(images[i:i+batch]))) for i in range(0, len(images), batch)]
+    inputs = (model.to_input(torch.from_numpy(images[i:i+batch])) for i in range(0, len(images), batch))
+    found = [class_activation_maps(model, x) for x in inputs]
     logits, maps = (torch.cat(part).float().cpu().numpy()[np.arange(len(images)), outputs] for part in zip(*found))
     usual = np.zeros(len(images)) if zero is None else np.asarray(zero)[outputs]
     excess, covered = maps-usual[:, None, None], on_grid(masks, maps.shape[1:])
     inside, outside = (excess*covered).mean((1, 2)), (excess*(1-covered)).mean((1, 2))
     one_sided = (inside >= 0) & (outside >= 0) & (inside+outside > 0)
     share = np.divide(inside, inside+outside, out=np.full(len(images), np.nan), where=one_sided)
-    constant = logits-maps.mean((1, 2))+usual
-    return pd.DataFrame(dict(logit=logits, inside=inside, outside=outside, constant=constant, area=covered.mean((1, 2)), share=share))
+    return pd.DataFrame(dict(logit=logits, inside=inside, outside=outside, constant=logits-maps.mean((1, 2))+usual,
+                             area=covered.mean((1, 2)), share=share))

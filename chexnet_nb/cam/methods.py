@@ -6,7 +6,7 @@
 __all__ = ['METHODS', 'NEEDS_CAPTUM', 'grad_cam', 'grad_cam_plus_plus', 'integrated_gradients', 'occlusion', 'method_maps',
            'method_table']
 
-# %% ../../nbs/09_cam/09_methods.ipynb #98d97af2
+# %% ../../nbs/09_cam/09_methods.ipynb #471ef534
 from collections.abc import Iterable, Sequence
 from functools import partial
 from time import perf_counter
@@ -22,7 +22,7 @@ from .sanity import (
 from ..core.errors import BadInput, did_you_mean, require_package
 from ..models.base import Network
 
-# %% ../../nbs/09_cam/09_methods.ipynb #0c642c13
+# %% ../../nbs/09_cam/09_methods.ipynb #d6215b2c
 def grad_cam(
     model: Network, # In evaluation mode
     images: np.ndarray, # uint8, shape (images, size, size)
@@ -46,7 +46,7 @@ def grad_cam_plus_plus(
     alpha = 1/(2 + features.sum((2, 3), keepdim=True)*slopes)
     return ((alpha*slopes).sum((2, 3), keepdim=True)*features).sum(1).cpu().numpy()
 
-# %% ../../nbs/09_cam/09_methods.ipynb #fa2a92b6
+# %% ../../nbs/09_cam/09_methods.ipynb #99a0fd72
 def integrated_gradients(
     model: Network, # In evaluation mode
     images: np.ndarray, # uint8, shape (images, size, size)
@@ -79,7 +79,7 @@ def _grid(model, images) -> tuple[int, int]:
     "The grid of the last feature maps."
     return tuple(model.feature_maps(model.to_input(torch.from_numpy(images[:1]))).shape[2:])
 
-# %% ../../nbs/09_cam/09_methods.ipynb #78d5cf39
+# %% ../../nbs/09_cam/09_methods.ipynb #9d4bf41a
 METHODS: dict[str, MapMethod] = {"CAM": cam_maps, "Grad-CAM": grad_cam, "Grad-CAM++": grad_cam_plus_plus,
                                  "integrated gradients": integrated_gradients, "occlusion": occlusion}
 NEEDS_CAPTUM = ("integrated gradients", "occlusion")
@@ -98,7 +98,7 @@ def method_maps(
     parts = range(0, len(images), batch)
     return np.concatenate([METHODS[method](model, np.asarray(images[i:i+batch]), outputs[i:i+batch]) for i in parts])
 
-# %% ../../nbs/09_cam/09_methods.ipynb #029131b1
+# %% ../../nbs/09_cam/09_methods.ipynb #6e0805ca
 def method_table(
     model: Network, # In evaluation mode
     images: np.ndarray, # uint8, shape (images, size, size)
@@ -119,7 +119,7 @@ def method_table(
         rows.append([name, "contrast", *mean_ci(contrast(maps, masks, standard=True), groups)[:3]])
         scores = score_heat(maps-np.median(maps), masks)
         rows += [[name, score, *mean_ci(scores[score], groups)[:3]] for score in scores]
-        gains = faithfulness_table(model, images, outputs, maps, groups, seed=seed)
+        gains = faithfulness_table(model, images, outputs, maps, groups, draws=1, seed=seed)
         rows += [[name, row.test, row.gain, row.low, row.high] for row in gains.itertuples()]
         seeds, last = np.random.default_rng(seed).integers(2**31, size=draws).tolist(), (len(layer_groups(model)),)
         nets = (net for s in seeds for _, net in randomised(model, steps=last, seed=s))

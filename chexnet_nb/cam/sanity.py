@@ -7,7 +7,7 @@ __all__ = ['MapMethod', 'MEASURES', 'cam_maps', 'on_grid', 'similarity', 'mean_c
            'randomisation_table', 'contrast', 'shuffle_head', 'HeadTest', 'head_test', 'sanity_failures',
            'repeatability_table', 'stability_table']
 
-# %% ../../nbs/09_cam/07_sanity.ipynb #4781c3a8
+# %% ../../nbs/09_cam/07_sanity.ipynb #2d05e236
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -27,7 +27,7 @@ from ..metrics.intervals import Difference, cluster_ids
 from ..models.base import Network
 from ..models.chexnet import new_model
 
-# %% ../../nbs/09_cam/07_sanity.ipynb #a44b38dd
+# %% ../../nbs/09_cam/07_sanity.ipynb #d523c694
 MapMethod = Callable[[Network, np.ndarray, np.ndarray], np.ndarray] # Network, images, output of each -> maps (images, h, w)
 
 def cam_maps(
@@ -45,7 +45,7 @@ def on_grid(
     "Maps or masks averaged over the cells of a grid."
     return F.adaptive_avg_pool2d(torch.from_numpy(np.ascontiguousarray(maps, np.float32))[None], tuple(shape))[0].numpy()
 
-# %% ../../nbs/09_cam/07_sanity.ipynb #2dc23a27
+# %% ../../nbs/09_cam/07_sanity.ipynb #10db7600
 MEASURES = ("rank correlation", "SSIM")
 
 def _rank_correlation(a, b):
@@ -70,7 +70,7 @@ def _structural(a, b, side=7):
     edge = side//2
     return ratio[:, edge:a.shape[1]-edge, edge:a.shape[2]-edge].mean((1, 2))
 
-# %% ../../nbs/09_cam/07_sanity.ipynb #e967eafb
+# %% ../../nbs/09_cam/07_sanity.ipynb #79305533
 def similarity(
     first: np.ndarray, # Maps, shape (images, h, w)
     second: np.ndarray, # Maps of the same images, shape (images, h2, w2)
@@ -85,7 +85,7 @@ def similarity(
     alike[:, np.ptp(first, (1, 2)) <= 1e-6*np.abs(first).max((1, 2))] = np.nan
     return alike
 
-# %% ../../nbs/09_cam/07_sanity.ipynb #c38b0ab9
+# %% ../../nbs/09_cam/07_sanity.ipynb #b0175053
 def mean_ci(
     values: np.ndarray, # Shape (images,) or (draws, images); an image with a NaN is left out
     groups: Sequence|None=None, # Patient of each image; None if each image is its own
@@ -106,7 +106,7 @@ def mean_ci(
     p = 2*special.stdtr(max(degrees, 1), -abs(value)/error) if error > 1e-12 else float(abs(value) < 1e-12)
     return Difference(float(value), float(value-margin), float(value+margin), float(error), float(p))
 
-# %% ../../nbs/09_cam/07_sanity.ipynb #e1999b0a
+# %% ../../nbs/09_cam/07_sanity.ipynb #4770cbd2
 def _other_patients(groups, outputs, times, rng):
     "For each image, `times` images of other patients and the same output, shape (times, images)."
     candidates = [np.flatnonzero((groups != g) & (outputs == o)) for g, o in zip(groups, outputs)]
@@ -140,7 +140,7 @@ def _joined(tables, *names) -> pd.DataFrame:
     "Tables one below the other, their keys as columns."
     return pd.concat(tables, names=names).reset_index(level=list(names)).reset_index(drop=True)
 
-# %% ../../nbs/09_cam/07_sanity.ipynb #5dbbcbdf
+# %% ../../nbs/09_cam/07_sanity.ipynb #8560258c
 def layer_groups(
     model: nn.Module, # A network
     least: int=7, # Parts are opened until there are so many, or nothing is left to open
@@ -172,7 +172,7 @@ def randomised(
         network.load_state_dict({k: v for k, v in state.items() if f"{k}.".startswith(f"{name}.")}, strict=False)
         if steps is None or depth in steps: yield name, network
 
-# %% ../../nbs/09_cam/07_sanity.ipynb #97faf64c
+# %% ../../nbs/09_cam/07_sanity.ipynb #a304947b
 def randomisation_table(
     model: Network, # In evaluation mode
     images: np.ndarray, # uint8, shape (images, size, size)
@@ -194,7 +194,7 @@ def randomisation_table(
     tables = {name: compare_maps(before, np.stack(maps), groups, outputs=outputs, seed=seed) for name, maps in after.items()}
     return _joined(tables, "random down to")
 
-# %% ../../nbs/09_cam/07_sanity.ipynb #dfe6f8de
+# %% ../../nbs/09_cam/07_sanity.ipynb #43bb7048
 def contrast(
     maps: np.ndarray, # Shape (images, h, w)
     masks: np.ndarray, # The truth of each image, bool or the share of a cell, shape (images, height, width)
@@ -226,7 +226,7 @@ class HeadTest(NamedTuple):
     deviations_shuffled: float # The 95th percentile under shuffled heads
     p: float # One-sided, exact, for the better of the two
 
-# %% ../../nbs/09_cam/07_sanity.ipynb #a812f1e7
+# %% ../../nbs/09_cam/07_sanity.ipynb #b06e35a7
 def head_test(
     model: Network, # In evaluation mode
     images: np.ndarray, # uint8, shape (images, size, size)
@@ -252,7 +252,7 @@ def head_test(
     high = np.quantile(both[1:], .95, axis=0)
     return HeadTest(*(float(v) for v in (both[0, 0], high[0], both[0, 1], high[1], (place <= place[0]).mean())))
 
-# %% ../../nbs/09_cam/07_sanity.ipynb #5bf51264
+# %% ../../nbs/09_cam/07_sanity.ipynb #42d2b695
 def sanity_failures(
     randomisation: pd.DataFrame, # As `randomisation_table` gives it
     head: HeadTest|None=None, # As `head_test` gives it, where the truth is known
@@ -262,14 +262,15 @@ def sanity_failures(
     "What speaks against a map being about the network."
     last = randomisation[randomisation["random down to"] == randomisation["random down to"].iloc[-1]]
     failures = [f"With every layer random the maps are still the same: {row.measure} {row.value:.2f} ({row.low:.2f}, "
-                f"{row.high:.2f}), between different patients {row.floor:.2f}." for row in last.itertuples() if row.verdict == "same"]
+                f"{row.high:.2f}), between different patients {row.floor:.2f}."
+                for row in last[last.verdict == "same"].itertuples()]
     if head is not None and not head.p <= level:
         failures.append(f"The maps show the truth no better than with a shuffled head: contrast {head.logits:.2f} logits "
                         f"(95% of shuffled heads stay below {head.logits_shuffled:.2f}), {head.deviations:.2f} deviations "
                         f"({head.deviations_shuffled:.2f}), p = {head.p:.2f}.")
     return failures
 
-# %% ../../nbs/09_cam/07_sanity.ipynb #fa3ee804
+# %% ../../nbs/09_cam/07_sanity.ipynb #87184c9f
 def repeatability_table(
     maps: Mapping[str, np.ndarray], # Name of a run -> maps of the same images, shape (images, h, w); grids may differ
     groups: Sequence|None=None, # Patient of each image; None if each image is its own
@@ -283,7 +284,7 @@ def repeatability_table(
               for pair in combinations(maps, 2)}
     return _joined(tables, "first", "second")
 
-# %% ../../nbs/09_cam/07_sanity.ipynb #6d7f5e99
+# %% ../../nbs/09_cam/07_sanity.ipynb #26353ebd
 def _moved(pictures, y, x):
     "Pictures moved by pixels; the edge is repeated."
     rows, columns = (np.clip(np.arange(n)-d, 0, n-1) for n, d in zip(pictures.shape[1:], (y, x)))
@@ -306,7 +307,8 @@ def stability_table(
     before, step = method(model, images, outputs), max(images.shape[1]//40, 1)
     def again(changed): return method(model, np.ascontiguousarray(changed), outputs)
     def moved_back(maps): return on_grid(_moved(upscale(maps, images.shape[1:]), -step, -step), before.shape[1:])
-    after = {"mirrored": again(images[:, :, ::-1])[:, :, ::-1], f"moved {step} px": moved_back(again(_moved(images, step, step))),
+    after = {"mirrored": again(images[:, :, ::-1])[:, :, ::-1],
+             f"moved {step} px": moved_back(again(_moved(images, step, step))),
              "brighter": again(_brightened(images)), "noise": again(_noisy(images, np.random.default_rng(seed)))}
     tables = {name: compare_maps(before, maps, groups, outputs=outputs, seed=seed) for name, maps in after.items()}
     return _joined(tables, "change")
