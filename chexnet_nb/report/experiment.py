@@ -60,6 +60,7 @@ def find_experiment(
 ) -> Path: # Its notebook
     "The notebook of an experiment; raises `BadInput` for an unknown name."
     found = find_experiments(folder)
+    check_renamed(name, found)
     if name not in found: raise BadInput(f"unknown experiment {name!r}{did_you_mean(name, found)}")
     return found[name]
 
@@ -451,9 +452,8 @@ def write_page(
     return out/"index.html"
 
 # %% ../../nbs/10_report/03_experiment.ipynb #5ecba189
-BEST_KNOWN = ("evaluate", "radiologists", "agreement", "scoreboard", "audit", "panel", "compare", "external", "chexnet14",
-              "pneumonia", "localization",
-              "prior_systems", "ablations") # The experiments in the order of the index
+BEST_KNOWN = ("evaluate", "radiologists", "scoreboard", "audit", "panel", "compare", "external", "chexnet14", "pneumonia",
+              "localization", "prior_systems", "ablations") # The experiments in the order of the index
 
 def report_order(
     folder: str|Path, # A report

@@ -177,7 +177,7 @@ def radiologists(
                        "--fixed")
     values = dict(findings=findings, resample=resample, method=method, n_boot=n_boot, seed=seed, synthetic=synthetic)
     with _as_files(_given(readers=readers, predictions=predictions, labels=labels)) as files:
-        if predictions is None: return _report("agreement", out, files, **files, **values, uncertain=uncertain)
+        if predictions is None: return _report("panel", out, files, **files, **values, uncertain=uncertain)
         return _report("radiologists", out, files, **files, **values, uncertain=uncertain, thresholds=thresholds, fixed=fixed)
 
 
