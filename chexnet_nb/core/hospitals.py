@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 
-from .csv import read_table
+from .csv import check_unique, read_table
 from .errors import BadInput, did_you_mean, summarise
 from .files import resource_path
 
@@ -97,11 +97,26 @@ def read_mapping(
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
     form = Form(**given | dict(repeated=given.get("repeated") == "true"))
     _words(form, path)
+    _check_mapping(form, path)
+    return table, form
+
+def _check_mapping(form, path):
+    "Raise `BadInput` for a value that cannot be what its key says."
+    if isinstance(form.findings, str):
+        raise BadInput(f"{path}: findings is {form.findings!r}; write columns as [a, b], or as {{column: finding}}")
+    names = list(form.findings.values()) if isinstance(form.findings, Mapping) else list(form.findings)
+    if twice := {n for n in names if names.count(n) > 1}:
+        raise BadInput(f"{path}: two columns mean {summarise(sorted(twice))}; keep one")
+    if both := [c for c in form.findings if c in (form.image, form.labels, form.patient, form.study, form.view, form.reader)]:
+        raise BadInput(f"{path}: column {summarise(both)} cannot be a finding and something else; correct it")
     for key, sides in _SIDES.items():
         if (columns := getattr(form, key)) and (len(columns) != len(sides) or isinstance(columns, str)):
             raise BadInput(f"{path}: {key} takes {len(sides)} columns, [{', '.join(sides)}]; found {columns}")
     if form.box and form.corners: raise BadInput(f"{path} has both box and corners; keep one")
-    return table, form
+    for key in ("patient", "study"):
+        try: groups = re.compile(getattr(form, key)).groups
+        except re.error as e: raise BadInput(f"{path}: {key} is neither a column nor a pattern ({e}); correct it") from None
+        if groups > 1: raise BadInput(f"{path}: the pattern of {key} has {groups} groups; keep one, in brackets")
 
 def _words(form, source) -> dict[str, int]:
     "Word -> code; raises `BadInput` for a word that means two things."
@@ -334,6 +349,8 @@ def read_hospital(
 ) -> HospitalTable:
     "Read a label table of any form but NIH's; raises `BadInput` for one that is not recognised, or an unknown word."
     path, name, form = table_form(path)
+    if form is None and "Image Index" in read_table(path, _EXPECTED, nrows=0):
+        raise BadInput(f"{path} needs no conversion: every --labels takes a table with Image Index and 0/1 columns as it is")
     if form is None: raise BadInput(f"{path} has no known form; {_EXPECTED}")
     table = _read_columns(path, form)
     if form.beside: table = _beside(path, form, table)
@@ -343,6 +360,7 @@ def read_hospital(
     terms = read_vocabulary()[read_vocabulary()["set"] == name]
     boxes = _boxes(table, rows, _to_findings(said, terms, True)[0], form, path)
     if form.repeated: rows, said = _merged(rows, said)
+    if "reader" not in rows: check_unique(rows["Image Index"], path)
     every = rows["Image Index"]
     rows, said, others = (rows, said, []) if laterals else _frontal(rows, said, form)
     said, judged = _to_findings(said, terms, bool(form.labels))
@@ -402,7 +420,8 @@ def hospital_labels(
     "The labels of a hospital; where several readers read an image, what more than half of them say."
     rows, said, notes = table.rows, table.said, list(table.notes)
     if "reader" in rows:
-        votes = (said == YES).groupby(rows["Image Index"], sort=False).mean()
+        each = (said == YES).groupby([rows["Image Index"], rows["reader"]], sort=False).mean() # One vote, however often they read
+        votes = each.groupby(level=0, sort=False).mean()
         rows, said = rows.drop_duplicates("Image Index").drop(columns="reader"), (votes > .5)*np.int8(YES-NO)+np.int8(NO)
         notes.append("Several readers read each image: a finding is present if more than half of them say so.")
         rows, said = rows.reset_index(drop=True), said.reset_index(drop=True)

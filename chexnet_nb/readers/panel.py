@@ -89,7 +89,10 @@ def read_readers(
 ) -> pd.DataFrame: # Image Index, reader, then the findings: 1, 0, NaN for not judged; `.attrs`: notes, patients
     "Read and check a reader table; an image read twice is one row. Raises `BadInput` for fewer than two readers."
     expected, requested = "a reader table is a CSV with Image ID, Reader ID and one column per finding", parse_findings(findings)
-    if "reader" in (known := _hospital_readers(path)): return _check_readers(known, requested, known.columns[2:], path)
+    if "reader" in (known := _hospital_readers(path)):
+        result, twice = _merge_repeated(_check_readers(known, requested, known.columns[2:], path))
+        result.attrs = known.attrs | dict(notes=known.attrs["notes"]+twice)
+        return result
     table = read_table(path, expected, dtype=str, keep_default_na=False)
     roles = {role: _column(table, role, path) for role in _ROLES}
     images, patients = table[roles["Image Index"]], patient_columns(table.columns, path)[0]
