@@ -46,7 +46,8 @@ from chexnet_nb.models import state_dict
 from chexnet_nb.models.chexnet import new_model, save_model
 from chexnet_nb.models.recipe import new_recipe
 from chexnet_nb.models.state_dict import read_checkpoint
-from chexnet_nb.report.experiment import check_parameters, find_experiment, headline_text, preset_values, report_order
+from chexnet_nb.report.experiment import check_parameters, find_experiment, preset_values
+from chexnet_nb.report.page import headline_text, report_order
 from chexnet_nb.runs.external import network_from_checkpoint
 from chexnet_nb.runs.hub import write_shared
 from chexnet_nb.runs.inference import predict_files
