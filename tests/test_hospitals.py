@@ -103,6 +103,22 @@ def test_a_real_table_is_read_in_seconds():
     assert code == 0 and "6012     20672" in said and "Lung opacity for Pneumonia" in said
 
 
+def test_boxes_of_readers(tmp_path):
+    vinbigdata = BUNDLED/"vinbigdata-train.csv.gz"
+    code, said, err = chexnet("labels", vinbigdata, "--out", tmp_path/"labels.csv", "--boxes", tmp_path/"boxes.csv")
+    assert code == 0 and "36,096 boxes on 4,394 images" in said, err
+    boxes = pd.read_csv(tmp_path/"boxes.csv")
+    assert list(boxes) == ["Image Index", "finding", "x", "y", "w", "h", "reader"] and (boxes[["w", "h"]] > 0).all(axis=None)
+    assert set(boxes["Image Index"]) < set(pd.read_csv(tmp_path/"labels.csv")["Image Index"])
+    code, _, err = chexnet("labels", vinbigdata, "--out", tmp_path/"one.csv", "--boxes", tmp_path/"one.csv")
+    assert code == 2 and "one.csv cannot hold both labels and boxes; name two files" in err and not (tmp_path/"one.csv").exists()
+    (tmp_path/"own.csv").write_text("file,Erguss,l,t,b,h,cols,rows\na.dcm,1,5,6,7,8,100,200\nb.dcm,0,,,,,100,200\n")
+    (tmp_path/"own.yaml").write_text("table: own.csv\nimage: file\nfindings: {Erguss: Effusion}\nbox: [l, t, b, h]\n"
+                                     "size: [cols, rows]\n")
+    assert chexnet("labels", tmp_path/"own.yaml", "--boxes", tmp_path/"own_boxes.csv")[0] == 0
+    assert pd.read_csv(tmp_path/"own_boxes.csv").values.tolist() == [["a.dcm", "Effusion", 5, 6, 7, 8, 100, 200]]
+
+
 NAMES = {"Pleural Effusion": "Effusion", "Edema": "Edema", "Cardiomegaly": "Cardiomegaly"}
 
 
