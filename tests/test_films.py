@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from chexnet_nb.core.errors import BadInput
-from chexnet_nb.data.images import decode, find_images, match_names
+from chexnet_nb.core.names import match_names
+from chexnet_nb.data.images import decode, find_images
 
 pydicom = pytest.importorskip("pydicom")
 CASES = 40 # Of the property; 2,000 were run once

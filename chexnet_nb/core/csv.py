@@ -8,6 +8,7 @@ __all__ = ['normalise_name', 'read_table', 'write_table', 'find_column', 'check_
 # %% ../../nbs/00_core/03_csv.ipynb #1047d3d0
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable
 from csv import QUOTE_MINIMAL, QUOTE_NONE, QUOTE_NONNUMERIC
 from lzma import LZMAError
@@ -46,14 +47,28 @@ def _changed(table, pattern, new):
 # %% ../../nbs/00_core/03_csv.ipynb #c608e9c1
 _NOT_A_TABLE = (ValueError, EOFError, OverflowError, ImportError, OSError, zlib.error, LZMAError, TarError, BadZipFile)
 
-def _dialect(path, encoding) -> dict: # Arguments of `pandas.read_csv`
-    "The separator of a table (comma, semicolon or tab) and its decimal sign, by its first 50 lines."
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff") # How Excel's "Unicode text" begins
+
+def _dialect(path) -> dict: # Arguments of `pandas.read_csv`
+    "The encoding of a table, its separator (comma, semicolon or tab) and its decimal sign, by its first 50 lines."
+    with open(path, "rb") as file: encoding = "utf-16" if file.read(2) in _UTF_16 else "utf-8-sig"
     lines = pd.read_csv(path, encoding=encoding, header=None, sep="\x1f", dtype=str, nrows=50, quoting=QUOTE_NONE,
                         keep_default_na=False)[0]
-    header = re.sub(r'"[^"]*"', "", lines[0])
-    sep = max(",;\t", key=header.count) # The comma, if there are equally many
+    told = re.fullmatch(r"sep=([,;\t])", lines[0].strip('" ')) # Excel's own first line
+    lines = lines[1:] if told else lines
+    header = re.sub(r'"[^"]*"', "", lines.iloc[0] if len(lines) else "")
+    sep = told[1] if told else max(",;\t", key=header.count) # The comma, if there are equally many
     number = r'"-?\d*,\d+"' if sep == "," else r'(?:^|[;\t"])-?\d*,\d+(?:[;\t"]|$)'
-    return dict(sep=sep, decimal="," if lines[1:].str.contains(number).any() else ".")
+    return dict(encoding=encoding, sep=sep, decimal="," if lines[1:].str.contains(number).any() else ".",
+                skiprows=1 if told else 0)
+
+def _header(path, dialect) -> dict: # Arguments of `pandas.read_csv`
+    "The names of the columns without blanks around them; raises `BadInput` for one that stands twice."
+    first = pd.read_csv(path, **dialect, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0]
+    names = [str(name).strip() for name in first]
+    if twice := [name for name, n in Counter(filter(None, names)).items() if n > 1]:
+        raise BadInput(f"{path}: two columns are called {summarise(twice)}; rename or remove one")
+    return dict(header=0, names=[name or f"Unnamed: {i}" for i, name in enumerate(names)])
 
 # %% ../../nbs/00_core/03_csv.ipynb #383ed978
 def read_table(
@@ -61,13 +76,18 @@ def read_table(
     expected: str, # What the table should be, for messages: "a predictions table has the column …"
     **kwargs, # As `pandas.read_csv` takes them
 ) -> pd.DataFrame:
-    "Read a CSV table; raises `BadInput` for a missing file, a folder, a damaged or empty file, or text that is not UTF-8."
+    "Read a CSV table; raises `BadInput` for a missing file, a folder, a damaged file, two columns of one name, or no Unicode."
     path = Path(path)
     if path.is_dir(): raise BadInput(f"{path} is a folder; {expected}")
     if not path.is_file(): raise BadInput(f"no such file: {path}; {expected}")
-    kwargs = {"encoding": "utf-8-sig"} | kwargs
-    try: table = pd.read_csv(path, **_dialect(path, kwargs["encoding"]) | kwargs)
-    except UnicodeDecodeError as e: raise BadInput(f"{path} is not UTF-8 text ({e.reason}); convert it; {expected}") from None
+    try:
+        dialect = _dialect(path)
+        if "header" not in kwargs: dialect |= _header(path, dialect)
+        if "skiprows" in kwargs: kwargs["skiprows"] += dialect["skiprows"]
+        table = pd.read_csv(path, **dialect | kwargs)
+    except BadInput: raise
+    except UnicodeDecodeError as e:
+        raise BadInput(f"{path} is not UTF-8 text ({e.reason}); save it as CSV UTF-8; {expected}") from None
     except _NOT_A_TABLE as e: raise BadInput(f"{path} is not a CSV table ({e}); {expected}") from None
     if len(table) and not isinstance(table.index, pd.RangeIndex):
         raise BadInput(f"{path}: its rows have more fields than its header; name every column, and write decimals with a point, "

@@ -26,7 +26,7 @@ class Placeholder:
     state = None
     def __new__(cls, *args, **kwargs):
         made = object.__new__(cls)
-        made.held = {} # What a mapping of that class was given
+        made.args, made.held = args, {} # What the class was called with; what a mapping of it was given
         return made
     def __init__(self, *args, **kwargs): pass
     def __setstate__(self, state): self.state = state
@@ -63,11 +63,12 @@ _FUNCTIONS |= {("torch._utils", name): SafeFunction(lambda data, *_: data)
                for name in ("_rebuild_parameter", "_rebuild_parameter_with_state")}
 _FUNCTIONS[("torch._tensor", "_rebuild_from_type_v2")] = SafeFunction(_rebuild)
 _FUNCTIONS[("torch", "Size")] = SafeFunction(lambda sizes=(): tuple(sizes))
+_FUNCTIONS[("_codecs", "encode")] = SafeFunction(lambda text, *_: text.encode("latin1")) # Bytes, in torch's files
 _CLASSES = {("collections", "OrderedDict"): OrderedDict, ("builtins", "set"): set, ("__builtin__", "set"): set}
 
 # %% ../../nbs/00_core/07_torchfile.ipynb #8863d996
 _SETTINGS = ("argparse.Namespace", "types.SimpleNamespace", "collections.defaultdict", "collections.Counter", "builtins.list",
-             "builtins.dict", "builtins.int", "_codecs.encode", "pathlib.PosixPath", "pathlib.Path", "pathlib.WindowsPath",
+             "builtins.dict", "builtins.int", "pathlib.PosixPath", "pathlib.Path", "pathlib.WindowsPath",
              "torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer", "torch.device",
              "lightning.fabric.utilities.data.AttributeDict", "pytorch_lightning.utilities.parsing.AttributeDict",
              "lightning.pytorch.utilities.parsing.AttributeDict", "lightning_fabric.utilities.data.AttributeDict")
@@ -176,11 +177,25 @@ def _module_tensors(module) -> dict[str, LazyTensor]:
 # %% ../../nbs/00_core/07_torchfile.ipynb #d1a47642
 _KEPT, _LONG = 500, 4000 # Plain values of a file, and characters or items of one
 
+_NUMBER_CODES = dict(f4="f", f8="d", i4="i", i8="q") # numpy's name of a type -> that of `struct`
+
+def _array(state) -> list|None:
+    "The texts or numbers of a flat array of numpy; None for any other, as of an object of another class."
+    if len(state) != 5 or not isinstance(state[-1], bytes): return state[-1] if state else None # An array of objects
+    _, shape, dtype, _, data = state
+    count = shape[0] if isinstance(shape, tuple) and len(shape) == 1 and type(shape[0]) is int else 0
+    kind = str(dtype.args[0]) if isinstance(dtype, Placeholder) and dtype.args else ""
+    if not 0 < count <= _LONG or len(data) % count: return None
+    step = len(data)//count
+    parts = (data[i:i+step] for i in range(0, len(data), step))
+    if kind[:1] == "U": return [part.decode("utf-32-le", "replace").rstrip("\0") for part in parts]
+    if kind in _NUMBER_CODES and step == int(kind[1:]): return list(struct.unpack(f"<{count}{_NUMBER_CODES[kind]}", data))
+
 def _plain(value):
     "A number, a text, a flat list or dict of them, in JSON's types; None for anything else."
     simple = lambda v: isinstance(v, (str, bool, int, float)) and len(str(v)) <= _LONG
     if simple(value): return value
-    if isinstance(value, Placeholder) and isinstance(value.state, tuple): value = value.state[-1] # numpy's array of texts
+    if isinstance(value, Placeholder) and isinstance(value.state, tuple): value = _array(value.state)
     if isinstance(value, (list, tuple)) and len(value) <= _LONG:
         inner = [v[0] if isinstance(v, (list, tuple)) and len(v) == 1 else v for v in value]
         return inner if inner and all(map(simple, inner)) else None

@@ -18,7 +18,7 @@ import pandas as pd
 from ..core.csv import check_unique, read_table, write_table
 from ..core.errors import BadInput, printable, summarise
 from ..core.files import check_writable
-from ..data.images import match_names, match_table
+from ..core.names import match_names, match_table
 from ..data.labels import FINDINGS, finding_name, label_matrix, patients_of, read_truth
 from ..data.source import read_source
 from ..data.splits import read_list

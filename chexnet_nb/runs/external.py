@@ -61,7 +61,8 @@ def network_from_checkpoint(
         notes.append(f"images of {size} px, as the file says ({printable(said[1])})")
     size = size or (public.size if public else Recipe.size)
     with torch.random.fork_rng(devices=[]): probe = build_network(("Pneumonia",), architecture, size)
-    state, left = match_state(found.tensors, probe, file)
+    state, left, chosen = match_state(found.tensors, probe, file)
+    notes += chosen
     xrv = architecture.startswith("xrv:")
     published = public.findings if public else XRV_FINDINGS if xrv else ()
     outputs = choose_outputs(_output_count(state), found.about, findings, published)
