@@ -187,7 +187,7 @@ from chexnet_nb.core import torchfile
 for line in sys.stdin:
     child = os.fork()
     if not child:
-        torchfile._main(line.rstrip())
+        torchfile._main("core.torchfile", "describe", torchfile.MEMORY, torchfile.SECONDS, line.rstrip())
         print(flush=True)
         os._exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)

@@ -230,6 +230,29 @@ def test_training_counts_what_is_missing(tmp_path):
     assert "--missing skip" in err
 
 
+def test_notes_reach_predictions_and_reports(tmp_path):
+    rng, data, rows = np.random.default_rng(0), tmp_path/"data", ["Image Index,Patient ID,Effusion"]
+    data.mkdir()
+    for i in range(60):
+        sick = int(rng.random() < .5)
+        (data/f"{i}.png").write_bytes(saved(rng.integers(0, 16_000, (32, 32), np.uint16)))
+        rows.append(f"{i}.png,P{i//2},{sick if i % 5 else ''}") # Some are not judged
+    (data/"labels.csv").write_text("\n".join(rows))
+    code, _, err = chexnet("train", data, "--labels", data/"labels.csv", "--task", "chexnet14", "--findings", "Effusion", "--split",
+                           "random", "--recipe", "frozen", "--architecture", "densenet_28", "--size", 28, "--no-pretrained",
+                           "--seeds", 2, "--out", tmp_path/"runs")
+    note = "14 of 16 bits in use: 16383 is shown as white"
+    assert code == 0 and f"and 57 more: {note}" in err, err
+    for folder in ("runs", "runs/seed-0"):
+        assert set(pd.read_csv(tmp_path/folder/"predictions_test.csv")["note"]) == {note}
+    assert chexnet("predict", tmp_path/"runs", data, "--out", tmp_path/"p.csv")[0] == 0
+    assert set(pd.read_csv(tmp_path/"p.csv")["note"]) == {note}
+    options = "--labels", data/"labels.csv", "--n-boot", 100, "--out", tmp_path/"report"
+    assert chexnet("evaluate", tmp_path/"p.csv", *options)[0] == 0
+    page = (tmp_path/"report/index.html").read_text()
+    assert f"Read with a choice that the file did not make, as its column note says, 60 images: {note} (60)." in page
+
+
 def test_deflated_dicom_is_read_within_limits():
     plain = dicom(np.uint16(REFERENCE*16))
     end = 144+int.from_bytes(plain[140:144], "little")

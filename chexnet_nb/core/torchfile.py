@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_TENSORS', 'MAX_STEPS', 'MAX_NESTED', 'MEMORY', 'SECONDS', 'Placeholder', 'SafeFunction', 'LazyTensor',
-           'TensorUnpickler', 'describe', 'read_torch_file']
+           'TensorUnpickler', 'describe', 'read_limited', 'read_torch_file']
 
 # %% ../../nbs/00_core/07_torchfile.ipynb #e488ac1f
 import json
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import zipfile
 from collections import OrderedDict
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -244,38 +245,50 @@ def describe(
 # %% ../../nbs/00_core/07_torchfile.ipynb #645d460e
 MEMORY, SECONDS = 1 << 30, 10 # Limits of the reading process: bytes, seconds of computing
 
-def _set_limits():
+def _set_limits(memory, seconds):
     "Limit this process, where the system can; it is ended beyond."
     try: import resource
     except ImportError: return # Windows
-    for limit, value in (("RLIMIT_AS", MEMORY), ("RLIMIT_CPU", SECONDS), ("RLIMIT_CORE", 0)):
+    for limit, value in (("RLIMIT_AS", memory), ("RLIMIT_CPU", seconds), ("RLIMIT_CORE", 0)):
         hard = resource.getrlimit(number := getattr(resource, limit))[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         try: resource.setrlimit(number, (value, value))
         except (ValueError, OSError): pass # macOS has no limit of memory
 
-def _main(file: str) -> None:
-    "Describe a file on standard output, as JSON: what the reading process does."
-    _set_limits()
-    try: found = describe(file)
-    except MemoryError: found = dict(error=f"it asks for more than {MEMORY >> 30} GB", kind="MemoryError")
+def _main(module: str, function: str, memory: int, seconds: int, *args: str) -> None:
+    "Write what a function says of a file on standard output, as JSON: what the reading process does."
+    _set_limits(int(memory), int(seconds))
+    try: found = getattr(import_module(f"chexnet_nb.{module}"), function)(*args)
+    except MemoryError: found = dict(error=f"it asks for more than {int(memory) >> 30} GB", kind="MemoryError")
     except RecursionError: found = dict(error="it is nested too deeply", kind="RecursionError")
     except OSError as e: found = dict(error=e.strerror or str(e), kind="OSError")
     except Exception as e: found = dict(error=(str(e) or type(e).__name__).splitlines()[0][:300], kind=type(e).__name__)
     sys.stdout.write(json.dumps(found))
 
 # %% ../../nbs/00_core/07_torchfile.ipynb #8ab6b4a7
-_CHILD = "import sys; sys.path.insert(0, {!r}); from chexnet_nb.core.torchfile import _main; _main(sys.argv[1])"
+_CHILD = "import sys; sys.path.insert(0, {!r}); from chexnet_nb.core.torchfile import _main; _main(*sys.argv[1:])"
 
-def read_torch_file(
-    file: str|Path, # A torch file of either format
-) -> dict: # As from `describe`; or `error` and the `kind` of it
-    "What a file holds, read in a process with limits of memory and time."
+def read_limited(
+    module: str, # Such as "core.torchfile"
+    function: str, # In it; returns JSON's types
+    file: str|Path, # Its first argument
+    *args: str, # The others
+    memory: int=MEMORY, # Bytes of the process
+    seconds: int=SECONDS, # Of computing
+) -> dict: # What the function returns; or `error` and the `kind` of it
+    "What a function says of a file, in a process with limits of memory and time."
     package = str(Path(sys.modules["chexnet_nb"].__file__).parents[1])
-    command = [sys.executable, "-I", "-c", _CHILD.format(package), str(Path(file).absolute())]
-    try: done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=3*SECONDS)
-    except subprocess.TimeoutExpired: return dict(error=f"it takes more than {3*SECONDS} s", kind="TimeoutExpired")
+    command = [sys.executable, "-I", "-c", _CHILD.format(package), module, function, str(memory), str(seconds),
+               str(Path(file).absolute()), *args]
+    try: done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=3*seconds)
+    except subprocess.TimeoutExpired: return dict(error=f"it takes more than {3*seconds} s", kind="TimeoutExpired")
     try: return json.loads(done.stdout)
     except (ValueError, RecursionError):
         reason = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
         return dict(error=f"reading it ended its process ({reason}): it is damaged, or made to do that", kind="Ended")
+
+def read_torch_file(
+    file: str|Path, # A torch file of either format
+) -> dict: # As from `describe`; or `error` and the `kind` of it
+    "What a torch file holds, read in a process with limits."
+    return read_limited("core.torchfile", "describe", file)
