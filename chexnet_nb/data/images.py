@@ -192,7 +192,9 @@ def _refuse_format(data, name):
     "Raise `BadInput` for a file of no format that is read; fetching it again is advised where that can help."
     if not data: raise BadInput(f"{name}: empty file; fetch it again")
     page = data[:200].lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml"))
-    advice = "a web page in place of the file: fetch it again" if page else "save it as PNG, or leave it out"
+    packed = data[:4] == b"PK\3\4" or data[:2] == b"\x1f\x8b"
+    advice = "an archive: unpack it, or let `chexnet prepare` read it from a folder" if packed else "save it as PNG, or leave it out"
+    advice = "a web page in place of the file: fetch it again" if page else advice
     raise BadInput(f"{name}: neither {FORMATS.replace(' or', ' nor')}, it begins with {bytes(data[:16])!r}; {advice}")
 
 def decode(
@@ -257,7 +259,8 @@ def resize(
     return np.array(image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0))
 
 # %% ../../nbs/01_data/05_images.ipynb #1084c62c
-COMPANIONS = (".csv", ".txt", ".json", ".md", ".gz", ".csv.zip", ".part", "dicomdir") # How tables and lists of a folder end
+COMPANIONS = (".csv", ".txt", ".json", ".md", ".yaml", ".yml", ".csv.gz", ".txt.gz", ".json.gz", ".csv.zip", ".part",
+              "dicomdir") # How tables and lists of a folder end
 ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip") # How archives of images end
 
 def _is_archive(name) -> bool: return name.lower().endswith(ARCHIVES) and not name.lower().endswith(".csv.zip")
