@@ -37,7 +37,7 @@ import yaml
 from PIL import Image
 
 import chexnet_nb
-from chexnet_nb.core import onnxfile, torchfile
+from chexnet_nb.core import torchfile
 from chexnet_nb.core.errors import BadInput
 from chexnet_nb.core.files import resource_path
 from chexnet_nb.core.text import escape_text
@@ -48,6 +48,7 @@ from chexnet_nb.models.chexnet import new_model, save_model
 from chexnet_nb.models.recipe import new_recipe
 from chexnet_nb.models.state_dict import read_checkpoint
 from chexnet_nb.report.experiment import check_parameters, find_experiment, headline_text, preset_values, report_order
+from chexnet_nb.runs import onnxfile
 from chexnet_nb.runs.external import _from_onnx, network_from_checkpoint
 from chexnet_nb.runs.graph import probe_images
 from chexnet_nb.runs.hub import write_shared
@@ -227,8 +228,8 @@ def read_weights(file):
 
 # Graphs --------------------------------------------------------------------------------------------
 
-OPERATIONS = ("Identity", "Sigmoid", "Softmax", "Flatten", "Reshape", "Cast", "Shape", "ConstantOfShape", "Tile", "Expand", "Loop",
-              "If", "GlobalAveragePool", "Conv", "Gemm", "Resize", "Range", "x", "")
+OPERATIONS = ("Identity", "Sigmoid", "Softmax", "Flatten", "Reshape", "Cast", "Shape", "ConstantOfShape", "Tile", "Expand",
+              "Loop", "If", "GlobalAveragePool", "Conv", "Gemm", "Resize", "Range", "x", "")
 
 
 def good_graph(rng):

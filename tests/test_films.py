@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 from warm import chexnet
 
 from chexnet_nb.core.errors import BadInput
-from chexnet_nb.core.names import match_names
+from chexnet_nb.core.csv import match_names
 from chexnet_nb.data.images import decode, find_images
 
 pydicom = pytest.importorskip("pydicom")
@@ -273,9 +273,9 @@ def test_notes_reach_predictions_and_reports(tmp_path):
         (data/f"{i}.png").write_bytes(saved(rng.integers(0, 16_000, (32, 32), np.uint16)))
         rows.append(f"{i}.png,P{i//2},{sick if i % 5 else ''}") # Some are not judged
     (data/"labels.csv").write_text("\n".join(rows))
-    code, _, err = chexnet("train", data, "--labels", data/"labels.csv", "--task", "chexnet14", "--findings", "Effusion", "--split",
-                           "random", "--recipe", "frozen", "--architecture", "densenet_28", "--size", 28, "--no-pretrained",
-                           "--seeds", 2, "--out", tmp_path/"runs")
+    code, _, err = chexnet("train", data, "--labels", data/"labels.csv", "--task", "chexnet14", "--findings", "Effusion",
+                           "--split", "random", "--recipe", "frozen", "--architecture", "densenet_28", "--size", 28,
+                           "--no-pretrained", "--seeds", 2, "--out", tmp_path/"runs")
     note = "14 of 16 bits in use: 16383 is shown as white"
     assert code == 0 and f"and 57 more: {note}" in err, err
     for folder in ("runs", "runs/seed-0"):

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import BadInput, summarise
-from ..core.names import match_table
+from ..core.csv import match_table
 from ..data.labels import BOX_FILE, RELEASE_SIZE
 from ..models.base import Network
 from .maps import Scale, image_maps, upscale

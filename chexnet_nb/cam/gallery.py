@@ -24,7 +24,7 @@ import torch
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from ..core.errors import BadInput
-from ..core.names import match_table
+from ..core.csv import match_table
 from ..data.cache import Cache
 from ..data.images import decode, file_bytes, find_archives, find_images, resize
 from ..data.labels import read_boxes, read_labels

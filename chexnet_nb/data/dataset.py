@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..core.distributed import ResumableSampler
 from ..core.errors import BadInput, say, summarise
-from ..core.names import match_names, match_table
+from ..core.csv import match_names, match_table
 from .cache import Cache
 from .labels import FINDINGS, label_file, label_matrix, read_training_labels
 from .nih import prepare_release

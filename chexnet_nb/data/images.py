@@ -21,7 +21,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from ..core.errors import BadInput, summarise
-from ..core.names import SUFFIXES
+from ..core.csv import SUFFIXES
 from .dicom import (
     MAX_BYTES, DecodedImage, check_scans, check_size, is_flat, luma, read_dicom, refuse_flat, to_eight_bits)
 
@@ -193,8 +193,8 @@ def _refuse_format(data, name):
     if not data: raise BadInput(f"{name}: empty file; fetch it again")
     page = data[:200].lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml"))
     packed = data[:4] == b"PK\3\4" or data[:2] == b"\x1f\x8b"
-    advice = "an archive: unpack it, or let `chexnet prepare` read it from a folder" if packed else "save it as PNG, or leave it out"
-    advice = "a web page in place of the file: fetch it again" if page else advice
+    advice = ("a web page in place of the file: fetch it again" if page else "an archive: unpack it, or let `chexnet prepare` "
+              "read it from a folder" if packed else "save it as PNG, or leave it out")
     raise BadInput(f"{name}: neither {FORMATS.replace(' or', ' nor')}, it begins with {bytes(data[:16])!r}; {advice}")
 
 def decode(

@@ -27,12 +27,11 @@ from typing import NamedTuple
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ..core.csv import read_table
+from ..core.csv import match_names, read_table
 from ..core.download import bytes_to_fetch, fetch, fetch_all
 from ..core.errors import BadInput, check_int, printable, say, summarise
 from ..core.files import (
     atomic_path, check_disk_space, check_writable, fingerprint, folder_lock, read_json, wrap_os_errors)
-from ..core.names import match_names
 from ..core.parallel import N_CPUS, prefetch
 from .cache import Cache, build_cache, default_cache, prepare, read_archives, stat_files
 from .images import (

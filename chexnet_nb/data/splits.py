@@ -19,10 +19,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..core.csv import check_unique, read_table, write_table
+from ..core.csv import check_unique, match_names, read_table, write_table
 from ..core.errors import BadInput, did_you_mean, summarise
 from ..core.files import fingerprint, read_json, resource_path, write_json
-from ..core.names import match_names
 from .labels import read_patients
 
 # %% ../../nbs/01_data/03_splits.ipynb #60f2d19d

@@ -16,10 +16,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..core.csv import check_unique, read_table, write_table
+from ..core.csv import check_unique, match_names, match_table, read_table, write_table
 from ..core.errors import BadInput, printable, summarise
 from ..core.files import check_writable
-from ..core.names import match_names, match_table
 from ..data.labels import FINDINGS, finding_name, label_matrix, patients_of, read_truth
 from ..data.source import read_source
 from ..data.splits import read_list
@@ -97,7 +96,8 @@ def _reading_note(table) -> str:
     cells = [c for c in table.get(NOTE, pd.Series(dtype=str)).dropna().astype(str) if c]
     counts = Counter(note for cell in cells for note in cell.split("; "))
     listed = summarise((f"{note} ({n:,})" for note, n in counts.most_common()), 3)
-    return f"Read with a choice that the file did not make, as its column {NOTE} says, {len(cells):,} images: {listed}." if cells else ""
+    said = f"Read with a choice that the file did not make, as its column {NOTE} says, {len(cells):,} images: {listed}."
+    return said if cells else ""
 
 def with_notes(
     table: pd.DataFrame, # Predictions

@@ -154,7 +154,8 @@ def _from_onnx(file, architecture, findings, size, softmax) -> tuple[External, d
     given = [name for name, sizes in try_graph(file, graph, side).items() if len(sizes) == 4 and name != graph.output]
     model = OnnxNetwork((), side, file, graph)
     model = OnnxNetwork((), side, file, find_head(model)) if given else model
-    found, said = model(model.to_input(probe_images(side))), "logits" if graph.activation == "none" else f"probabilities, by {graph.activation}"
+    said = "logits" if graph.activation == "none" else f"probabilities, by {graph.activation}"
+    found = model(model.to_input(probe_images(side)))
     outputs = choose_outputs(found.shape[1], about, findings)
     if len(outputs.findings) != found.shape[1]:
         raise BadInput(f"{file} has {found.shape[1]} outputs, {len(outputs.findings)} findings are named; name each, in order")

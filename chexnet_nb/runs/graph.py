@@ -17,11 +17,11 @@ import numpy as np
 import torch
 
 from ..core.errors import BadInput, printable, require_package, summarise
-from ..core.onnxfile import read_onnx_file, try_onnx_file
 from ..models.base import Network, to_input
 from ..models.chexnet import load_model, read_config
 from ..models.recipe import LIMITS
 from ..models.state_dict import parse_json
+from .onnxfile import read_onnx_file, try_onnx_file
 
 # %% ../../nbs/07_runs/01_graph.ipynb #8cae4b21
 @dataclass(frozen=True)
@@ -129,8 +129,8 @@ def _run(session, graph, x, names) -> list[np.ndarray]: # float32, the first axi
 
 # %% ../../nbs/07_runs/01_graph.ipynb #281c9fc7
 _NO_FEATURES = ("it gives its answers, not the feature maps that maps are made of; import the network's weights (.pth, "
-                ".safetensors) instead, or export it with its last feature maps as a second output, before the mean over the grid "
-                "and one linear layer")
+                ".safetensors) instead, or export it with its last feature maps as a second output, before the mean over "
+                "the grid and one linear layer")
 
 def _weights(file) -> dict[str, np.ndarray]:
     "The weights of a file that may be a linear layer's, or its bias."

@@ -80,8 +80,9 @@ def write_ensemble(
     "Write the average of several runs' predictions, their scores and their spread."
     averages = {fold: average_predictions(runs, fold) for fold in ("val", "test")}
     cache = Run(runs[0]).cache
+    notes = cache.notes if cache else {}
     for fold, table in averages.items():
-        write_predictions(with_notes(table, cache.notes if cache else {}), Path(out)/f"predictions_{fold}.csv", trained_on=Run(runs[0]).trained_on)
+        write_predictions(with_notes(table, notes), Path(out)/f"predictions_{fold}.csv", trained_on=Run(runs[0]).trained_on)
     case = join_truth(averages["test"], labels)
     tables = {Path(r).name: Run(r).predictions("test") for r in runs}
     scores = score_models(case.labels, tables | {"average": case.predictions}, case.patients)[0]
