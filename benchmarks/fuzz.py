@@ -47,7 +47,8 @@ from chexnet_nb.data.source import NIH, labels_used, read_source
 from chexnet_nb.models.chexnet import new_model, save_model
 from chexnet_nb.models.recipe import new_recipe
 from chexnet_nb.models.state_dict import read_checkpoint
-from chexnet_nb.report.experiment import check_parameters, find_experiment, headline_text, preset_values, report_order
+from chexnet_nb.report.experiment import check_parameters, find_experiment, preset_values
+from chexnet_nb.report.page import headline_text, report_order
 from chexnet_nb.runs import onnxfile
 from chexnet_nb.runs.external import _from_onnx, network_from_checkpoint
 from chexnet_nb.runs.graph import probe_images

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import api
 from cells import notebook, split_directives
 from chexnet_nb.core.text import escape_text
-from chexnet_nb.report.experiment import NOT_REAL, report_card, report_order
+from chexnet_nb.report.page import NOT_REAL, report_card, report_order
 
 ROOT = Path(__file__).parents[1]
 REPO = "https://github.com/chexnet-nb/chexnet_nb"

@@ -13,10 +13,11 @@ ROWS = (("core", "data", "phantom"), ("metrics", "readers", "audit"), ("models",
 
 
 def order():
-    "Package -> its modules, both in the order of the notebooks' numbers."
+    "Package -> its modules, both in the order of the notebooks' numbers; faces are not counted."
     names = lambda files: [f.stem.split("_", 1)[1] for f in sorted(files)]
     folders = sorted((ROOT/"nbs").glob("[0-9]*_*"))
-    return {f.name[3:]: [m for m in names(f.glob("*.ipynb")) if m != f.name[3:]] for f in folders}
+    found = {f.name[3:]: names(f.glob("*.ipynb")) for f in folders}
+    return {p: [m for m in modules if (ROOT/"chexnet_nb"/p/f"{m}.py").exists()] for p, modules in found.items()}
 
 
 def imported(file, package):
@@ -32,8 +33,7 @@ def imported(file, package):
 
 def arrows():
     "(package, module) -> those it imports."
-    return {(p, m): imported(ROOT/"chexnet_nb"/p/f"{m}.py", p) for p, modules in order().items() for m in modules
-            if (ROOT/"chexnet_nb"/p/f"{m}.py").exists()}
+    return {(p, m): imported(ROOT/"chexnet_nb"/p/f"{m}.py", p) for p, modules in order().items() for m in modules}
 
 
 def backward():

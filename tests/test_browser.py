@@ -262,6 +262,22 @@ def view_tools(page):
     assert page.evaluate(still) == at, "the page was scrolled"
 
 
+def fingers(page):
+    "A swipe goes to the next film, two fingers zoom."
+    box, touched = page.locator(".cam-browser .cam-frame").first.bounding_box(), page.context.new_cdp_session(page)
+    x, y = box["x"]+box["width"]/2, box["y"]+box["height"]/2
+    def touch(kind, *shifts):
+        points = [dict(x=x+dx, y=y, id=i) for i, dx in enumerate(shifts)]
+        touched.send("Input.dispatchTouchEvent", dict(type=f"touch{kind}", touchPoints=points))
+    before = seen(page)
+    for kind, *shifts in (("Start", 60), ("Move", 0), ("Move", -60), ("End",)): touch(kind, *shifts)
+    after = changed(page, before, "place", "picture")
+    assert int(after["place"].split()[0]) == int(before["place"].split()[0])+1
+    for kind, *shifts in (("Start", -30, 30), ("Move", -50, 50), ("Move", -90, 90), ("End",)): touch(kind, *shifts)
+    assert changed(page, after, "zoom")["zoom"] > 1.5
+    assert press(page, "r", "zoom")["zoom"] == 1
+
+
 def step_time(page, key):
     "Milliseconds from a key to another film, as the page measures them."
     return page.evaluate("""key => new Promise(done => {
@@ -322,6 +338,9 @@ def test_exported_page(project, tmp_path):
         use(page)
         first_screen(page, 1366, 768, "dark")
         shot(page, "page-dark-1366")
+        page.keyboard.press("Home")
+        page.wait_for_function("() => document.querySelector('.cam-jump').value.startsWith('1 of')")
+        fingers(page)
         page.keyboard.press("Home")
         page.wait_for_function("() => document.querySelector('.cam-jump').value.startsWith('1 of')")
         page.locator(".cam-bar select[title^=finding]").select_option(label="Effusion")

@@ -25,16 +25,19 @@ CONTRAST = """() => {
   const over = (a, b) => [0, 1, 2].map(i => a[i]*a[3] + b[i]*(1-a[3])).concat(1);
   const light = c => { const l = c.slice(0, 3).map(v => (v /= 255) <= .03928 ? v/12.92 : ((v+.055)/1.055)**2.4);
                        return .2126*l[0] + .7152*l[1] + .0722*l[2] };
-  const behind = e => { const stack = []; for (; e; e = e.parentElement) stack.push(parse(getComputedStyle(e).backgroundColor));
-                        return stack.reverse().reduce((b, c) => over(c, b), [255, 255, 255, 1]) };
+  const known = new Map([[null, {ground: [255, 255, 255, 1], alpha: 1}]]);
+  const look = e => { if (known.has(e)) return known.get(e);
+                      const style = getComputedStyle(e), up = look(e.parentElement);
+                      const found = {ground: over(parse(style.backgroundColor), up.ground), alpha: up.alpha*style.opacity,
+                                     colour: parse(style.color)};
+                      known.set(e, found); return found };
   const bad = {}, walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const e = walker.currentNode.parentElement, text = walker.currentNode.textContent.trim();
     const unseen = !e.checkVisibility({checkOpacity: true, checkVisibilityCSS: true});
     if (!text || unseen || e.closest("script, style, noscript, title, .headerlink")) continue;
-    let alpha = 1; for (let p = e; p; p = p.parentElement) alpha *= +getComputedStyle(p).opacity;
-    const b = behind(e), c = parse(getComputedStyle(e).color), f = over([c[0], c[1], c[2], c[3]*alpha], b);
-    const [high, low] = [light(f), light(b)].sort((x, y) => y - x), ratio = (high+.05)/(low+.05);
+    const {ground, alpha, colour: c} = look(e), f = over([c[0], c[1], c[2], c[3]*alpha], ground);
+    const [high, low] = [light(f), light(ground)].sort((x, y) => y - x), ratio = (high+.05)/(low+.05);
     const where = `${e.tagName}.${e.className} in ${e.parentElement.className}`;
     if (ratio < 4.5) bad[where] = `${ratio.toFixed(2)}: ${text.slice(0, 30)}`;
   }

@@ -56,7 +56,7 @@ def test_chexnet14_seeds(phantom, tmp_path):
     settings = f"data={phantom}", "architecture=densenet_28", "size=28", "epochs=1", "control_epochs=0", "n_boot=100", "seeds=2"
     rows = [row[0] for row in run(out, "chexnet14", *settings)["rows"]]
     scored = sum(line.split(",")[-1] != "" for line in (out/"auroc.csv").read_text().splitlines()[1:-1]) # Those with an interval
-    first = "macro AUROC, 14 findings" if scored == 14 else f"macro AUROC, {scored} of 14 findings"
+    first = "mean AUROC, 14 findings" if scored == 14 else f"mean AUROC, {scored} of 14 findings"
     assert rows == [first, "average of 2 seeds", "trivial features alone"]
     spread = (out/"seeds"/"spread.csv").read_text().splitlines()
     assert spread[0] == "finding,mean,sd_training,sd_patients,low,high" and (out/"seeds"/"seed-1"/"model.safetensors").exists()

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from chexnet_nb.data.source import Source
-from chexnet_nb.report.experiment import write_index, write_page
+from chexnet_nb.report.page import write_index, write_page
 from chexnet_nb.report.tables import data_note, html_list, html_table, synthetic_note, write_headline
 
 ROOT = Path(__file__).parents[1]

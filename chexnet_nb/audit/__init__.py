@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "strata": ["metadata", "bin_metadata", "stratified_auroc"],
     "confounders": ["metadata_scores", "metadata_table", "vs_metadata", "within_table", "matched_table"],
     "subgroups": ["subgroup_masks", "subgroup_table", "significant_gaps", "retest_table"],
-    "leaks": ["trace_images", "shared_patients", "check_leaks", "label_versions"],
+    "leaks": ["shared_patients", "check_leaks", "label_versions"],
     "baseline": ["trivial_baseline"],
     "external": ["common_findings", "external_table", "mended_table", "place_auroc", "pooled_table"],
 })

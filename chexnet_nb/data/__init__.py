@@ -11,7 +11,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "labels": ["FINDINGS", "label_matrix", "read_boxes", "read_labels", "read_truth"],
     "source": ["Source", "read_source", "write_source"],
-    "splits": ["make_split", "read_split", "subset_images", "write_split"],
+    "splits": ["make_split", "read_split", "subset_images", "trace_images", "write_split"],
     "images": ["find_images", "read_radiograph", "resize"],
     "cache": ["Cache", "prepare"],
     "nih": ["download", "prepare_release", "verify"],

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['SUBSETS', 'PAPER_PATIENTS', 'PAPER_TEST_IMAGES', 'PACKED', 'SPLITS', 'random_split', 'pneumonia_split',
            'subset_images', 'read_list', 'list_split', 'check_split', 'pack_subsets', 'unpack_subsets', 'known_split',
-           'known_subsets', 'find_lists', 'community_split', 'official_split', 'make_split', 'images_by_subset',
-           'split_summary', 'write_split', 'read_split']
+           'known_subsets', 'Provenance', 'trace_images', 'find_lists', 'community_split', 'official_split',
+           'make_split', 'images_by_subset', 'split_summary', 'write_split', 'read_split']
 
 # %% ../../nbs/01_data/03_splits.ipynb #f06eb3e3
 import base64
@@ -15,6 +15,7 @@ import re
 import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -180,6 +181,47 @@ def known_subsets(
     with np.errstate(invalid="ignore"): inside = (patient >= 1) & (patient <= len(subsets))
     text = np.array(known["order"], dtype=object)[subsets[np.where(inside, patient, 1).astype(int)-1]]
     return pd.Series(np.where(inside, text, None), names)
+
+# %% ../../nbs/01_data/03_splits.ipynb #a44a0bcf
+class Provenance(NamedTuple):
+    "Where images come from, as far as is known."
+    counts: dict[str, dict[str, int]] # Split -> subset -> images; empty where none of the names is known
+    notes: list[str] # Sentences
+    warnings: list[str] # Sentences; empty if nothing is wrong
+
+_ABOUT = dict(community="the community split, which most reproductions use", official="NIH's official split")
+
+def _trace(images, split):
+    "Counts by subset of a known split, and a sentence."
+    known, subsets = known_split(split), known_subsets(images, split)
+    counts = {s: int((subsets == s).sum()) for s in known["order"] if (subsets == s).any()}
+    unknown = int(subsets.isna().sum())
+    if len(counts) == 1 and not unknown:
+        subset = next(iter(counts))
+        extent = "exactly" if fingerprint(images) == known["fingerprints"][subset] else "some of"
+        return counts, f"The {len(images):,} images are {extent} the {subset} images of {_ABOUT[split]}."
+    parts = ", ".join(f"{s} {n:,}" for s, n in counts.items()) + (f", no NIH name {unknown:,}" if unknown else "")
+    return counts, f"Of {_ABOUT[split]}: {parts}."
+
+def _seen_warning(images, counts):
+    "What to make of images that no known split keeps for the test."
+    seen = sum(n for s, n in counts["community"].items() if s != "test")
+    trained = sum(n for s, n in counts["official"].items() if s != "test")
+    return (f"{seen:,} of the {len(images):,} images belong to the training or validation images of the community split, "
+            f"{trained:,} to those of the official split. If the network was trained on one of these splits, this is not a test "
+            "result; score that split's test images alone.")
+
+# %% ../../nbs/01_data/03_splits.ipynb #3f2b5f37
+def trace_images(
+    images: Iterable[str], # Names of the images that are scored
+) -> Provenance:
+    "The subsets of known splits that NIH's images come from. Names of drawn images may look the same."
+    images = list(map(str, images))
+    traces = {split: _trace(images, split) for split in ("community", "official")}
+    counts = {split: found for split, (found, _) in traces.items()}
+    if not any(counts.values()): return Provenance({}, [], [])
+    tested = any(set(found) == {"test"} for found in counts.values())
+    return Provenance(counts, [note for _, note in traces.values()], [] if tested else [_seen_warning(images, counts)])
 
 # %% ../../nbs/01_data/03_splits.ipynb #0cbe04bf
 _LIST_NAMES = dict(community=("community_{}.txt", "community/{}_list.txt", "{}_list.txt", "{}.txt"),

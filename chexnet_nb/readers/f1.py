@@ -95,8 +95,9 @@ def leave_one_out_majority(
     readers: np.ndarray, # 1, 0, NaN; shape (readers, images)
 ) -> np.ndarray: # For each reader the majority of the others, on the images that the reader judged; shape (readers, images)
     "What each radiologist is scored against in `majority`, and the network too."
-    others = [majority(np.delete(readers, r, axis=0)) for r in range(len(readers))]
-    return np.where(np.isnan(readers), np.nan, others)
+    judged, yes = ~np.isnan(readers), np.nan_to_num(readers)
+    cast, others = judged.sum(0)-judged, yes.sum(0)-yes # Votes of the others, and how many of them say yes
+    return np.where(judged & (cast > 0), others > cast/2, np.nan)
 
 # %% ../../nbs/04_readers/02_f1.ipynb #793d26e3
 def score_names(
@@ -124,7 +125,8 @@ class PairwiseF1:
         self.first = np.array([i for i, _ in pairs] + [*range(self.readers)], int) # Rows of the references
         self.second = np.array([j for _, j in pairs] + [*range(self.readers, 2*self.readers)], int)
         self.called = self.positive.any(0) # Images on which anybody says yes; the others add to no sum of two radiologists
-        first, second = (self.positive[rows][:, self.called] for rows in (self.first, self.second))
+        self.positive_called = self.positive[:, self.called]
+        first, second = self.positive_called[self.first], self.positive_called[self.second]
         self.twice_hits, self.calls = 2*first*second, None # Where all is judged, a pair's calls are those of its two raters
         both = self.judged[self.first], self.judged[self.second]
         if not self.judged.all(): self.calls = first*both[1][:, self.called] + second*both[0][:, self.called]
@@ -152,14 +154,16 @@ class PairwiseF1:
 
     def __call__(self,
         counts: np.ndarray, # How often each image was drawn, shape (images, samples)
-        calls: np.ndarray, # Network's 0/1, shape (images, samples) or (images, 1)
+        calls: np.ndarray, # Network's 0/1, shape (rows, samples) or (rows, 1)
+        rows: np.ndarray|slice=slice(None), # Images that `calls` are of; on the others the network says no
     ) -> np.ndarray: # `score_names`, then each reader's gap to the network by protocol; shape (outputs + 3 readers, samples)
         "All scores of all samples; NaN where undefined."
-        called, positives, of_called = (counts*calls).astype(np.float32), self.positive@counts, counts[self.called]
+        called, of_called = (counts[rows]*calls).astype(np.float32), counts[self.called]
+        positives = self.positive_called@of_called
         pairs = positives[self.first]+positives[self.second] if self.calls is None else self.calls@of_called
         with np.errstate(divide="ignore", invalid="ignore"):
             human = (self.twice_hits@of_called).astype(float)/pairs
-            network = 2*(self.positive@called).astype(float)/(positives + self.judged@called)
+            network = 2*(self.positive[:, rows]@called).astype(float)/(positives + self.judged[:, rows]@called)
         return self._scores(np.vstack([human, network]))
 
     def _scores(self, f1):
@@ -211,15 +215,17 @@ def rater_samples(
     boot, scores = Bootstrap(len(panel.images), unit, n_boot, seed), [PairwiseF1(c) for c in panel.calls[:-1].transpose(2, 0, 1)]
     if not n_boot: return [np.empty((3*(len(panel.raters)+2), 0)) for _ in panel.findings]
 
-    def network_calls(i, block):
-        if thresholds is None: return panel.calls[-1, :, [i]].T
+    def network_calls(i, block): # And the images that it may call
+        if thresholds is None: return panel.calls[-1, :, [i]].T, slice(None)
         cutoffs = thresholds[i, block*boot.block:(block+1)*boot.block]
-        cutoffs = np.pad(cutoffs, (0, boot.block-len(cutoffs)), mode="edge")
-        return np.where(np.isnan(cutoffs), np.nan, panel.scores[:, [i]] >= cutoffs)
+        cutoffs, scores = np.pad(cutoffs, (0, boot.block-len(cutoffs)), mode="edge"), panel.scores[:, i]
+        lowest = np.min(cutoffs, initial=scores.max(), where=~np.isnan(cutoffs)) # One image at least, which shows a NaN
+        rows = np.flatnonzero(scores >= lowest)
+        return np.where(np.isnan(cutoffs), np.nan, scores[rows, None] >= cutoffs), rows
 
     def scores_of_block(block):
         counts = boot.counts(block)[unit]
-        return [score(counts, network_calls(i, block)) for i, score in enumerate(scores)]
+        return [score(counts, *network_calls(i, block)) for i, score in enumerate(scores)]
 
     return boot.map_blocks(scores_of_block)
 

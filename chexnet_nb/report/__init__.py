@@ -11,7 +11,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "figures": ["Picture", "plot_forest", "plot_roc"],
     "tables": ["format_ci", "html_table", "page_table"],
-    "experiment": ["run_experiment", "write_index"],
+    "experiment": ["run_experiment"],
+    "page": ["write_index"],
     "result": ["Result"],
     "cli": ["main"],
 })

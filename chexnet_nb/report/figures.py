@@ -106,7 +106,7 @@ def _forest_row(ax, y, estimate, bold):
     "One estimate with its interval at height `y`, the numbers to the right."
     value, low, high = estimate
     ax.plot([low, high], [y, y], color=BLUE, lw=2.6 if bold else 1.6, solid_capstyle="butt")
-    ax.plot(value, y, "D" if bold else "o", color=BLUE, ms=6 if bold else 5)
+    ax.plot(value, y, "s" if bold else "o", color=BLUE, ms=6 if bold else 5)
     interval = "no interval" if np.isnan(low) else f"{low:.3f}, {high:.3f}"
     text = "no estimate" if np.isnan(value) else f"{value:.3f} ({interval})".replace("-", "−")
     weight = "bold" if bold else "normal"
@@ -122,6 +122,7 @@ def plot_forest(
     xlabel: str="", # Below; the value's name if empty
     line: float|None=None, # Position of a vertical line, such as chance or no difference
     marks: dict|None=None, # Name -> values to compare with, one per row, as hollow diamonds
+    legend: str="", # What the estimates are called beside the names of the marks
     bold: Iterable[str]=("mean",), # Names of rows in bold
     ax: Axes|None=None, # Where to draw; None for a new figure
 ) -> Figure:
@@ -129,6 +130,7 @@ def plot_forest(
     if ax is None: ax, = new_axes(1, 1, (7, .28*len(table)+1.1))
     names, estimates = list(table[label]), table[[value, "low", "high"]].to_numpy(float)
     for i, (name, estimate) in enumerate(zip(names, estimates)): _forest_row(ax, -i, estimate, name in bold)
+    if legend: ax.plot([], [], "o-", color=BLUE, ms=5, lw=1.6, label=legend)
     for (name, values), color in zip((marks or {}).items(), (ORANGE, GREEN, GREY)):
         ax.plot(values, -np.arange(len(table)), "d", mfc="none", mec=color, ms=5, ls="none", label=name)
     if marks: ax.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
