@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['FORMATS', 'HEADER', 'RESAMPLE', 'COMPANIONS', 'ARCHIVES', 'file_format', 'decode', 'file_bytes', 'read_radiograph',
-           'notes_text', 'resize', 'is_image', 'image_files', 'find_archives', 'name_images', 'find_images']
+           'notes_text', 'resize', 'is_archive', 'is_image', 'image_files', 'find_archives', 'name_images',
+           'find_images']
 
 # %% ../../nbs/01_data/05_images.ipynb #d3c9c8d1
 import os
@@ -263,8 +264,13 @@ COMPANIONS = (".csv", ".txt", ".json", ".md", ".yaml", ".yml", ".csv.gz", ".txt.
               "dicomdir") # How tables and lists of a folder end
 ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip") # How archives of images end
 
-def _is_archive(name) -> bool: return name.lower().endswith(ARCHIVES) and not name.lower().endswith(".csv.zip")
-def _is_companion(name) -> bool: return name.lower().endswith(COMPANIONS) and not _is_archive(name)
+def is_archive(
+    name: str, # Of a file
+) -> bool:
+    "Whether a file may be an archive of images, by its name."
+    return name.lower().endswith(ARCHIVES) and not name.lower().endswith(".csv.zip")
+
+def _is_companion(name) -> bool: return name.lower().endswith(COMPANIONS) and not is_archive(name)
 
 def is_image(
     name: str, # Of a file
@@ -272,7 +278,7 @@ def is_image(
 ) -> bool:
     "Whether a file is an image by its suffix, or by its content if it has another suffix."
     if name.lower().endswith(SUFFIXES): return True
-    return not _is_companion(name) and not _is_archive(name) and file_format(head()) is not None
+    return not _is_companion(name) and not is_archive(name) and file_format(head()) is not None
 
 def _walk(data):
     "Paths of all files below a folder in a fixed order, without hidden ones; links are followed once."
@@ -313,7 +319,7 @@ def find_archives(
     data: str|Path, # Data folder
 ) -> list[Path]: # Sorted by name
     "The archives directly in a data folder, from which `prepare_release` reads."
-    return sorted(p for p in Path(data).glob("*") if _is_archive(p.name) and not p.name.startswith("."))
+    return sorted(p for p in Path(data).glob("*") if is_archive(p.name) and not p.name.startswith("."))
 
 # %% ../../nbs/01_data/05_images.ipynb #a5931b05
 def name_images(
@@ -338,6 +344,8 @@ def find_images(
     if others := [p for p in others if p not in archives]:
         names = summarise(p.relative_to(data) for p in others)
         print(f"{len(others):,} files of {data} are not images and are left out: {names}", file=sys.stderr)
+    if required and not paths and (packed := [p.name for p in others if is_archive(p.name)]):
+        raise BadInput(f"no images in {data}, only archives; unpack {summarise(packed)} first")
     if required and not paths:
         raise BadInput(f"no images in {data}; looked for {FORMATS} anywhere below it; "
                        f"fetch the release with `chexnet download {data}` or draw one with `chexnet phantom {data}`")
