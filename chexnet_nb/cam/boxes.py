@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import BadInput, summarise
+from ..core.csv import match_table
 from ..data.labels import BOX_FILE, RELEASE_SIZE
 from ..models.base import Network
 from .maps import Scale, image_maps, upscale
@@ -52,7 +53,8 @@ def scale_boxes(
     *,
     data: str|Path|None=None, # Folder of the images, which may have its own list of boxes
 ) -> pd.DataFrame: # The boxes of the images in `sources`, x, y, w, h in pixels of the images of side `size`
-    "Boxes scaled to the images of a cache; raises `BadInput` when none of the images has a box."
+    "Boxes scaled to the images of a cache; raises `BadInput` when none of the images has a box, or a name may be two images."
+    boxes = match_table(boxes, {n: n for n in sources["Image Index"]}, "the boxes")
     placed = boxes.merge(sources[["Image Index", "width", "height"]], on="Image Index")
     if not len(placed):
         raise BadInput(f"no boxes for these {len(sources):,} images ({len(boxes):,} boxes in the list); name a folder with "

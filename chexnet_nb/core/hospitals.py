@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FORMS', 'ARCHIVES', 'MAPPINGS', 'BLANK', 'NO', 'UNCERTAIN', 'YES', 'RELATIONS', 'UNCERTAIN_AS', 'Form',
-           'read_mapping', 'read_vocabulary', 'recognise', 'table_form', 'HospitalTable', 'read_hospital', 'decide',
-           'count_said', 'hospital_labels', 'mapping_text', 'standard_table']
+           'read_mapping', 'is_normal', 'read_vocabulary', 'recognise', 'table_form', 'HospitalTable', 'read_hospital',
+           'decide', 'count_said', 'hospital_labels', 'mapping_text', 'standard_table']
 
 # %% ../../nbs/00_core/09_hospitals.ipynb #8d688843
 import re
@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 
-from .csv import check_unique, read_table
+from .csv import check_unique, normalise_name, read_table
 from .errors import BadInput, did_you_mean, summarise
 from .files import resource_path
 
@@ -148,6 +148,14 @@ def _codes(column, words, images, source) -> np.ndarray: # int8, shape (rows,)
     return np.array(said, np.int8)[codes]
 
 # %% ../../nbs/00_core/09_hospitals.ipynb #b76d9fb6
+_NORMAL = ("nofinding", "nofindings", "normal", "healthy", "nodisease", "noabnormality", "unremarkable")
+
+def is_normal(
+    label: object, # In any spelling
+) -> bool:
+    "Whether a label says that there is no finding."
+    return normalise_name(label) in _NORMAL
+
 _IN_LIST = re.compile(r"""'([^']*)'|"([^"]*)\"""") # An item of a list as Python writes it
 
 def _split(value, separator) -> list[str]:
@@ -319,6 +327,16 @@ def _merged(rows, said):
     np.maximum.at(best, number, said.to_numpy())
     return rows[first].reset_index(drop=True), pd.DataFrame(best, columns=said.columns)
 
+def _once(rows, said):
+    "One row per image and reader, as `_merged`; where a reader's rows differ, uncertain, with a note."
+    repeated = rows.duplicated(["Image Index", "reader"]).to_numpy()
+    if not repeated.any(): return rows, said, []
+    merged, most = _merged(rows, said)
+    differ = most != YES+NO-_merged(rows, YES+NO-said)[1]
+    note = (f"{repeated.sum():,} rows of images that their reader has judged before: {int(differ.to_numpy().sum()):,} "
+            "judgements contradict an earlier one and are not counted.")
+    return merged, most.mask(differ, np.int8(UNCERTAIN)), [note]
+
 # %% ../../nbs/00_core/09_hospitals.ipynb #d422cf9c
 def _boxes(table, rows, said, form, source) -> pd.DataFrame: # As in `HospitalTable`
     "The boxes of a table, one for each finding of a row that has one."
@@ -360,16 +378,36 @@ def read_hospital(
     terms = read_vocabulary()[read_vocabulary()["set"] == name]
     boxes = _boxes(table, rows, _to_findings(said, terms, True)[0], form, path)
     if form.repeated: rows, said = _merged(rows, said)
-    if "reader" not in rows: check_unique(rows["Image Index"], path)
-    every = rows["Image Index"]
+    every, again = rows["Image Index"], []
+    if "reader" not in rows: check_unique(every, path)
+    elif not form.repeated: rows, said, again = _once(rows, said)
     rows, said, others = (rows, said, []) if laterals else _frontal(rows, said, form)
     said, judged = _to_findings(said, terms, bool(form.labels))
+    said, judged, contradictions = _check_contradictions(rows, said, judged, form, path)
+    others = [*again, *others, *contradictions]
     if not judged.all(): others = [*others, f"{(~judged).sum():,} rows judge nothing and are left out."]
     broad = terms[(terms.relation == "broader") & terms.label.isin(said) & ~terms.finding.isin(said)]
     broader = {finding: labels.tolist() for finding, labels in broad.groupby("finding", sort=False).label}
     rows, said = (part[judged].reset_index(drop=True) for part in (rows, said))
     left_out, boxes = tuple(every[~every.isin(rows["Image Index"])]), boxes[boxes["Image Index"].isin(rows["Image Index"])]
     return HospitalTable(name, rows, said, [size, *others], broader, left_out, boxes.reset_index(drop=True))
+
+def _check_contradictions(rows, said, judged, form, source):
+    "Raise `BadInput` for an image without and with a finding; of a reader it is uncertain, of PadChest left out, with a note."
+    normal = said[[c for c in said if is_normal(c)]] == YES
+    wrong = normal.any(axis=1) & (said[[c for c in said if c in set(read_vocabulary().finding)]] == YES).any(axis=1)
+    if not wrong.any(): return said, judged, []
+    if "reader" in rows:
+        unclear = (said == YES) & wrong.to_numpy()[:, None]
+        note = f"{wrong.sum():,} readings of no finding beside a finding contradict themselves: neither is counted."
+        return said.mask(unclear, np.int8(UNCERTAIN)), judged, [note]
+    if form == FORMS["PadChest"]:
+        note = f"{wrong.sum():,} images are normal and have a finding: they contradict themselves."
+        return said, judged & ~wrong.to_numpy(), [note]
+    row = int(np.argmax(wrong))
+    present = summarise(said.columns[said.iloc[row] == YES])
+    raise BadInput(f"{source}: {rows['Image Index'].iloc[row]} contradicts itself: {present} ({wrong.sum():,} such images); "
+                   "correct them")
 
 def _said(table, form, source) -> pd.DataFrame:
     "The labels of every row as codes."

@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..core.distributed import ResumableSampler
 from ..core.errors import BadInput, say, summarise
+from ..core.csv import match_names, match_table
 from .cache import Cache
-from .images import match_names, match_table
 from .labels import FINDINGS, label_file, label_matrix, read_training_labels
 from .nih import prepare_release
 from .source import NIH, Source, labels_used, read_source

@@ -134,6 +134,9 @@ def _check_readers(table, requested, ignored, path):
             raise BadInput(f"{path}: row {int(np.argmax(blank))+2} has no {role}; fill in the {role}")
     if len(names) < 2:
         raise BadInput(f"{path}: only one reader ({summarise(names)}); readers are scored against each other, so add another")
+    spellings = pd.Series(names).groupby(pd.Series(names).str.lower(), sort=False).agg(list)
+    if alike := next((s for s in spellings if len(s) > 1), None):
+        raise BadInput(f"{path}: readers {' and '.join(map(repr, alike))} differ by case alone; write each reader in one way")
     if reserved := {"average", "network", "difference"} & set(names):
         raise BadInput(f"{path}: a reader is named {summarise(reserved)}; the result uses that name, so rename the reader")
     checked = table[["Image Index", "reader", *findings]]

@@ -27,7 +27,7 @@ from ..core.csv import write_table
 from ..core.errors import BadInput, say
 from ..core.files import check_disk_space, fingerprint, folder_lock, user_cache, wrap_os_errors
 from ..data.cache import Cache
-from ..metrics.intervals import MIN_PATIENTS, judged_images
+from ..metrics.intervals import MIN_PATIENTS
 from ..models.base import Network, PooledNetwork, best_device
 from ..models.recipe import Recipe
 from ..models.state_dict import weights_fingerprint
@@ -122,9 +122,14 @@ def _weights(labels, weighted) -> dict|None: # Label -> weight; None for the pla
     share = np.nanmean(labels)
     return {1: 1-share, 0: share} if weighted and 0 < share < 1 else None
 
+def _judged(rows, labels) -> tuple[np.ndarray, np.ndarray]:
+    "The rows and labels of the images that are judged for a finding."
+    known = ~np.isnan(labels)
+    return rows[known], labels[known]
+
 def _path(train, labels, weighted, penalties=PENALTIES) -> list[tuple[np.ndarray, float]]: # Weights and bias for each
-    "The solutions of one finding on the images that are judged, each from the one before; a constant if all labels are equal."
-    if not (known := judged_images(labels)).all(): train, labels = train[known], labels[known]
+    "The solutions of one finding, each begun from the one before; a constant if the labels are all equal."
+    train, labels = _judged(train, labels)
     if labels.min() == labels.max():
         odds = (labels.sum()+.5)/((1-labels).sum()+.5)
         return [(np.zeros(train.shape[1]), float(np.log(odds)))]*len(penalties)
@@ -136,9 +141,10 @@ def _path(train, labels, weighted, penalties=PENALTIES) -> list[tuple[np.ndarray
 
 # %% ../../nbs/08_training/05_frozen.ipynb #f02e1021
 def _losses(logits, labels, weight) -> np.ndarray: # One for each of `PENALTIES`
-    "Mean cross-entropies of logits, shape (images, penalties), weighted as in training; 0 where not judged."
-    losses = np.nan_to_num(np.logaddexp(0, -(2*labels-1)[:, None]*logits))
-    return (losses*(np.where(labels > 0, weight[1], weight[0])[:, None] if weight else 1)).mean(0)
+    "Mean cross-entropies of logits, shape (images, penalties), weighted as in training."
+    logits, labels = _judged(logits, labels)
+    losses = np.logaddexp(0, -(2*labels-1)[:, None]*logits)
+    return (losses*(np.where(labels > 0, weight[1], weight[0])[:, None] if weight else 1)).sum(0)/max(len(labels), 1)
 
 def _patients(labels, patients) -> int:
     "Patients with a positive or with a negative image, whichever are fewer."
@@ -187,8 +193,8 @@ def _choose_penalties(train, labels, val, val_labels, patients, weighted, progre
         paths.append([(w@turn, b) for w, b in _path(rows, y, weighted)])
         fitted, judged = (np.stack([part@w+b for w, b in paths[-1]], 1) for part in (train, val))
         losses[:, i] = _losses(fitted, y, _weights(y, weighted)), _losses(judged, y_val, _weights(y, weighted))
-        known = judged_images(y_val)
-        if len(set(y_val[known])) > 1: aurocs[i] = [roc_auc_score(y_val[known], z) for z in judged[known].T]
+        scores, truth = _judged(judged, y_val)
+        if len(set(truth)) > 1: aurocs[i] = [roc_auc_score(truth, z) for z in scores.T]
     chosen, own = _choose(losses[1], aurocs, np.array([_patients(z, patients) for z in val_labels.T]))
     rows = [(i, p, bool(own[i]), j == chosen[i], *losses[:, i, j], aurocs[i, j])
             for i in range(n) for j, p in enumerate(PENALTIES)]

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..core.distributed import is_main_process, launcher_size, retry_while_locked
 from ..core.errors import BadInput, say
+from ..core.csv import match_table
 from ..data.dataset import ChestData, PreparedData, shuffle_labels
-from ..data.images import match_table
 from ..data.labels import read_training_labels
 from ..data.nih import prepare_release
 from ..data.source import NIH, labels_used, read_source
