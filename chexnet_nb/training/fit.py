@@ -38,6 +38,7 @@ from ..core.parallel import memory_kept
 from ..data.cache import Cache
 from ..data.dataset import ChestData, PreparedData
 from ..data.splits import SUBSETS, split_summary
+from ..metrics.predictions import with_notes
 from ..metrics.thresholds import fit_thresholds
 from ..models.base import Network, best_device
 from ..models.chexnet import new_model, read_config
@@ -399,7 +400,7 @@ def _finish(run, model, data, tables, epoch) -> None:
     if images != run.about.get("image_fingerprint", images):
         raise BadInput(f"the images in {data.cache.path} changed while {run.folder} was trained on them; train into "
                        "another folder")
-    for fold, table in tables.items(): run.write_predictions(fold, table)
+    for fold, table in tables.items(): run.write_predictions(fold, with_notes(table, data.cache.notes))
     run.finish(model, thresholds=fit_thresholds(data.labels["val"], run.predictions("val")), epoch=epoch)
     if (run.folder/"checkpoints").exists(): shutil.rmtree(run.folder/"checkpoints")
 

@@ -119,10 +119,17 @@ class Head(NamedTuple):
 
 def _weights(labels, weighted) -> dict|None: # Label -> weight; None for the plain loss
     "The paper's weights of one finding, |N|/(|P|+|N|) of a positive and |P|/(|P|+|N|) of a negative."
-    return {1: 1-labels.mean(), 0: labels.mean()} if weighted and 0 < labels.mean() < 1 else None
+    share = np.nanmean(labels)
+    return {1: 1-share, 0: share} if weighted and 0 < share < 1 else None
+
+def _judged(rows, labels) -> tuple[np.ndarray, np.ndarray]:
+    "The rows and labels of the images that are judged for a finding."
+    known = ~np.isnan(labels)
+    return rows[known], labels[known]
 
 def _path(train, labels, weighted, penalties=PENALTIES) -> list[tuple[np.ndarray, float]]: # Weights and bias for each
     "The solutions of one finding, each begun from the one before; a constant if the labels are all equal."
+    train, labels = _judged(train, labels)
     if labels.min() == labels.max():
         odds = (labels.sum()+.5)/((1-labels).sum()+.5)
         return [(np.zeros(train.shape[1]), float(np.log(odds)))]*len(penalties)
@@ -135,8 +142,9 @@ def _path(train, labels, weighted, penalties=PENALTIES) -> list[tuple[np.ndarray
 # %% ../../nbs/08_training/05_frozen.ipynb #f02e1021
 def _losses(logits, labels, weight) -> np.ndarray: # One for each of `PENALTIES`
     "Mean cross-entropies of logits, shape (images, penalties), weighted as in training."
+    logits, labels = _judged(logits, labels)
     losses = np.logaddexp(0, -(2*labels-1)[:, None]*logits)
-    return (losses*(np.where(labels > 0, weight[1], weight[0])[:, None] if weight else 1)).mean(0)
+    return (losses*(np.where(labels > 0, weight[1], weight[0])[:, None] if weight else 1)).sum(0)/max(len(labels), 1)
 
 def _patients(labels, patients) -> int:
     "Patients with a positive or with a negative image, whichever are fewer."
@@ -151,7 +159,7 @@ def _choose(losses, aurocs, counts) -> tuple[np.ndarray, np.ndarray]: # Position
 # %% ../../nbs/08_training/05_frozen.ipynb #f02e1022
 def fit_head(
     features: dict[str, np.ndarray], # Of "train" and "val", shape (images, features)
-    labels: dict[str, np.ndarray], # 0/1, shape (images, findings)
+    labels: dict[str, np.ndarray], # 0/1, NaN where not judged, shape (images, findings)
     patients: np.ndarray, # Of the validation images
     *,
     weighted: bool=False, # The paper's weighted loss instead of the plain one
@@ -185,7 +193,8 @@ def _choose_penalties(train, labels, val, val_labels, patients, weighted, progre
         paths.append([(w@turn, b) for w, b in _path(rows, y, weighted)])
         fitted, judged = (np.stack([part@w+b for w, b in paths[-1]], 1) for part in (train, val))
         losses[:, i] = _losses(fitted, y, _weights(y, weighted)), _losses(judged, y_val, _weights(y, weighted))
-        if len(set(y_val)) > 1: aurocs[i] = [roc_auc_score(y_val, z) for z in judged.T]
+        scores, truth = _judged(judged, y_val)
+        if len(set(truth)) > 1: aurocs[i] = [roc_auc_score(truth, z) for z in scores.T]
     chosen, own = _choose(losses[1], aurocs, np.array([_patients(z, patients) for z in val_labels.T]))
     rows = [(i, p, bool(own[i]), j == chosen[i], *losses[:, i, j], aurocs[i, j])
             for i in range(n) for j, p in enumerate(PENALTIES)]
@@ -214,7 +223,7 @@ def fit_frozen(
     model: PooledNetwork, # Its last layer is replaced
     cache: Cache, # Prepared images
     names: dict[str, list[str]], # Images of train, val and test
-    labels: dict[str, np.ndarray], # 0/1, shape (images, findings)
+    labels: dict[str, np.ndarray], # 0/1, NaN where not judged, shape (images, findings)
     patients: np.ndarray, # Of the validation images
     recipe: Recipe, # Uses `flip`, `loss` and `tta`
     out: Path, # Receives head.csv and curves.csv
