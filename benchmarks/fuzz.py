@@ -1,6 +1,6 @@
 """Files made at random from good ones: each must be read, or refused by a message, within 2 GB and 20 s of computing.
 
-    python benchmarks/fuzz.py [--inputs 20000] [--kinds weights,images,records] [--seed 0] [--keep FOLDER]
+    python benchmarks/fuzz.py [--inputs 20000] [--kinds weights,graphs,images,records] [--seed 0] [--keep FOLDER]
 
 Every input is made from its seed, kind and number alone. A process forked from this one reads a batch of them under limits of
 memory and time; whatever ends otherwise is printed, and its file kept in FOLDER. Prints the table of fuzz.md.
@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Callable, NamedTuple
 
 import numpy as np
+import onnx
 import pandas as pd
 import pydicom
 import torch
@@ -36,19 +37,21 @@ import yaml
 from PIL import Image
 
 import chexnet_nb
+from chexnet_nb.core import torchfile
 from chexnet_nb.core.errors import BadInput
 from chexnet_nb.core.files import resource_path
 from chexnet_nb.core.text import escape_text
 from chexnet_nb.data.images import decode, file_bytes, resize
 from chexnet_nb.data.labels import read_labels
 from chexnet_nb.data.source import NIH, labels_used, read_source
-from chexnet_nb.models import state_dict
 from chexnet_nb.models.chexnet import new_model, save_model
 from chexnet_nb.models.recipe import new_recipe
 from chexnet_nb.models.state_dict import read_checkpoint
 from chexnet_nb.report.experiment import check_parameters, find_experiment, preset_values
 from chexnet_nb.report.page import headline_text, report_order
-from chexnet_nb.runs.external import network_from_checkpoint
+from chexnet_nb.runs import onnxfile
+from chexnet_nb.runs.external import _from_onnx, network_from_checkpoint
+from chexnet_nb.runs.graph import probe_images
 from chexnet_nb.runs.hub import write_shared
 from chexnet_nb.runs.inference import predict_files
 from chexnet_nb.runs.run import Run
@@ -182,13 +185,14 @@ def make_safetensors(rng):
     return struct.pack("<Q", length) + text + rest*rng.choice((0, 1, 1, 1, 2))
 
 
-SERVER = """import os, sys
+SERVER = """import json, os, sys
 sys.path.insert(0, {!r})
+import onnx, onnxruntime
 from chexnet_nb.core import torchfile
 for line in sys.stdin:
     child = os.fork()
     if not child:
-        torchfile._main(line.rstrip())
+        torchfile._main(*json.loads(line))
         print(flush=True)
         os._exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
@@ -196,17 +200,17 @@ for line in sys.stdin:
 
 
 class Reader:
-    "`read_torch_file` by a process that forks for each file in place of one that starts anew: the same work and limits, sooner."
+    "`read_limited` by a process that forks for each file in place of one that starts anew: the same work and limits, sooner."
     process, owner = None, 0
 
-    def __call__(self, file):
+    def __call__(self, module, function, file, *args, memory=torchfile.MEMORY, seconds=torchfile.SECONDS):
         if self.owner != os.getpid():
             command = [sys.executable, "-c", SERVER.format(str(Path(chexnet_nb.__file__).parents[1]))]
             pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
             free = lambda: resource.setrlimit(resource.RLIMIT_CPU, (resource.RLIM_INFINITY,)*2)
             self.process = subprocess.Popen(command, **pipes, preexec_fn=free)
             self.owner = os.getpid()
-        print(file, file=self.process.stdin, flush=True)
+        print(json.dumps([module, function, memory, seconds, str(file), *args]), file=self.process.stdin, flush=True)
         found = self.process.stdout.readline()
         try: found = json.loads(found)
         except ValueError: pass
@@ -215,12 +219,65 @@ class Reader:
         return found
 
 
-state_dict.read_torch_file = Reader()
+torchfile.read_limited = onnxfile.read_limited = Reader()
 
 
 def read_weights(file):
     "As `chexnet import --pickled` does."
     network_from_checkpoint(read_checkpoint(file, pickled=True), file, architecture="densenet_28")
+
+
+# Graphs --------------------------------------------------------------------------------------------
+
+OPERATIONS = ("Identity", "Sigmoid", "Softmax", "Flatten", "Reshape", "Cast", "Shape", "ConstantOfShape", "Tile", "Expand",
+              "Loop", "If", "GlobalAveragePool", "Conv", "Gemm", "Resize", "Range", "x", "")
+
+
+def good_graph(rng):
+    "A network of one convolution, with its feature maps or without."
+    value, node = onnx.helper.make_tensor_value_info, onnx.helper.make_node
+    nodes = [node("Conv", ["x", "k"], ["f"]), node("GlobalAveragePool", ["f"], ["m"]), node("Flatten", ["m"], ["v"]),
+             node("Gemm", ["v", "w", "b"], ["z"]), node("Sigmoid", ["z"], ["y"])]
+    weights = dict(k=np.ones((4, 3, 3, 3), np.float32), w=np.eye(4, 2, dtype=np.float32), b=np.zeros(2, np.float32))
+    outputs = [value("y", 1, ["n", 2]), value("f", 1, ["n", 4, 26, 26])][:rng.choice((1, 2, 2))]
+    graph = onnx.helper.make_graph(nodes, "g", [value("x", 1, ["n", 3, 28, 28])], outputs,
+                                   [onnx.numpy_helper.from_array(v, k) for k, v in weights.items()])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
+    onnx.helper.set_model_props(model, dict(classes='["Mass", "Edema"]', size="28"))
+    return model
+
+
+def change_graph(rng, model):
+    "A graph with other operations, names, sizes or words."
+    graph, names = model.graph, ("x", "k", "f", "m", "v", "w", "b", "z", "y", "", "q")
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        how, node = rng.randrange(8), rng.choice(graph.node)
+        if how == 0: node.op_type = rng.choice(OPERATIONS)
+        elif how == 1 and node.input: node.input[rng.randrange(len(node.input))] = rng.choice(names)
+        elif how == 2: node.output[0] = rng.choice(names)
+        elif how == 3: graph.node.append(rng.choice(graph.node))
+        elif how == 4:
+            w = rng.choice(graph.initializer)
+            w.dims[rng.randrange(len(w.dims))] = rng.choice(NUMBERS)
+        elif how == 5:
+            shape = rng.choice([*graph.input, *graph.output]).type.tensor_type.shape
+            if shape.dim: rng.choice(shape.dim).dim_value = rng.choice(NUMBERS)
+        elif how == 6: graph.output.append(rng.choice([*graph.output, *graph.input]))
+        else: onnx.helper.set_model_props(model, {rng.choice(("classes", "size", "chexnet_nb", "mean")): rng.choice(
+            ("[]", "{}", "9"*5000, '["\\u0000", 1]', '{"size": -1, "findings": [[]]}', "x"*100_000))})
+    return model
+
+
+def make_graph(rng):
+    "An ONNX file."
+    data = change_graph(rng, good_graph(rng)).SerializeToString()
+    return "g.onnx", change_bytes(rng, data) if rng.random() < .4 else data
+
+
+def read_graph_file(file):
+    "As `chexnet import` does, without a run folder."
+    made, _ = _from_onnx(file, None, ("Mass", "Edema"), None, False)
+    if made.model.graph.features: made.model.class_maps(made.model.to_input(probe_images(made.model.size)))
 
 
 # Images --------------------------------------------------------------------------------------------
@@ -485,8 +542,8 @@ class Kind(NamedTuple):
     share: float # Of the inputs
 
 
-KINDS = dict(weights=Kind(make_weights, read_weights, .3), images=Kind(make_image, read_image, .4),
-             records=Kind(make_record, read_record, .3))
+KINDS = dict(weights=Kind(make_weights, read_weights, .3), graphs=Kind(make_graph, read_graph_file, .1),
+             images=Kind(make_image, read_image, .4), records=Kind(make_record, read_record, .3))
 
 
 def try_input(kind, seed, i, folder):

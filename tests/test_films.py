@@ -1,6 +1,5 @@
 "Films as the field has them, drawn here: each is read with the right grey values, or refused by name; every file is counted."
-import subprocess
-import sys
+import os
 import zlib
 from io import BytesIO
 
@@ -9,13 +8,15 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
+from warm import chexnet
 
 from chexnet_nb.core.errors import BadInput
-from chexnet_nb.data.images import decode, find_images, match_names
+from chexnet_nb.core.csv import match_names
+from chexnet_nb.data.images import decode, find_images
 
 pydicom = pytest.importorskip("pydicom")
-CASES = 40 # Of the property; 2,000 were run once
+CASES = int(os.environ.get("CASES", 40)) # Of the property; 2,000 were run once
 
 
 def chest(n=96):
@@ -40,8 +41,8 @@ def dicom(values, stored=12, syntax="1.2.840.10008.1.2.1", **tags):
     d.Rows, d.Columns = values.shape
     d.SamplesPerPixel, d.PhotometricInterpretation, d.PixelRepresentation = 1, "MONOCHROME2", 0
     d.BitsAllocated, d.BitsStored, d.HighBit = 16, stored, stored-1
-    for key, value in tags.items(): setattr(d, key, value)
     d.PixelData = (np.asarray(values).astype(np.int64) & 0xffff).astype("<u2").tobytes()
+    for key, value in tags.items(): setattr(d, key, value)
     out = BytesIO()
     d.save_as(out, enforce_file_format=True)
     return out.getvalue()
@@ -55,11 +56,35 @@ def table(entries, bits):
     return [item]
 
 
-def saved(values, form="PNG", **options):
+def saved(picture, form="PNG", **options):
     "The bytes of a picture in a format."
     out = BytesIO()
-    Image.fromarray(values).save(out, form, **options)
+    (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(out, form, **options)
     return out.getvalue()
+
+
+def turned(form, **options):
+    "The reference on its side, and EXIF that says so."
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    return saved(np.rot90(np.uint8(REFERENCE)).copy(), form, exif=exif, **options)
+
+
+def saved_palette():
+    "The reference as a palette, one colour of which is transparent."
+    return saved(Image.fromarray(np.uint8(REFERENCE)).convert("RGB").quantize(256), transparency=0)
+
+
+COLOURS = dict(L=0, RGB=2, LA=4, RGBA=6) # PNG's numbers of them
+
+def deep_png(channels, mode):
+    "The bytes of a PNG of 16 bits per channel."
+    part = lambda kind, data: len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind+data).to_bytes(4, "big")
+    rows = np.stack(channels, -1).astype(">u2")
+    height, width = rows.shape[:2]
+    head = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes((16, COLOURS[mode], 0, 0, 0))
+    packed = zlib.compress(b"".join(b"\0"+row.tobytes() for row in rows))
+    return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", head) + part(b"IDAT", packed) + part(b"IEND", b"")
 
 
 V = np.rint(chest()*4095)
@@ -76,9 +101,14 @@ FILMS = { # As in the table of cases, and others of their kinds
     "window for 16 bits": (dicom(V, WindowCenter=32_768, WindowWidth=65_536), True),
     "width without centre": (dicom(V, WindowWidth=4096), True), "centre without width": (dicom(V, WindowCenter=2048), True),
     "inverse": (dicom(4095-V, PresentationLUTShape="INVERSE"), True), "bits at the top": (dicom(V*16, HighBit=15), False),
+    "32 bits": (dicom(V, BitsAllocated=32, PixelData=V.astype("<u4").tobytes()), False),
+    "transparent palette": (saved_palette(), True), "PNG turned by EXIF": (turned("PNG"), False),
+    "WebP turned by EXIF": (turned("WEBP", lossless=True), False), "JPEG turned by EXIF": (turned("JPEG", quality=95), False),
     "jfif": (saved(np.uint8(REFERENCE), "JPEG", quality=95), False), "webp": (saved(np.uint8(REFERENCE), "WEBP"), False)}
 FILMS |= {f"{form} of {bits} bits in 16": (saved(np.rint(chest()*(2**bits-1)).astype(np.uint16), form), bits < 16)
           for form in ("PNG", "TIFF") for bits in (8, 10, 11, 12, 13, 14, 15, 16)}
+FILMS |= {f"{mode} of {bits} bits in 16": (deep_png([np.rint(chest()*(2**bits-1))]*len(mode), mode), mode != "RGB" or bits < 16)
+          for mode in ("RGB", "LA", "RGBA") for bits in (12, 14, 16)} # The alpha of these is the picture
 
 
 @pytest.mark.parametrize("name", FILMS)
@@ -123,24 +153,36 @@ def drawn(draw):
     truth = (truth-truth.min())/(truth.max()-truth.min())
     bits = draw(st.integers(8, 16))
     values = np.rint(truth*(2**bits-1)).astype(np.int64)
-    container = draw(st.sampled_from(("PNG", "TIFF", "DICOM", "DICOM", "DICOM")))
-    if container != "DICOM": return truth, saved(values.astype(np.uint16), container), []
+    container = draw(st.sampled_from(("PNG", "TIFF", "L", "LA", "RGB", "RGBA", "DICOM", "DICOM", "DICOM", "DICOM")))
+    if container in COLOURS: return truth, deep_png([values]*len(container), container), container
+    if container != "DICOM": return truth, saved(values.astype(np.uint16), container), container
     tags, pad = {}, 0
-    signed, dark = draw(st.booleans()), draw(st.booleans())
+    signed, dark, falling = (draw(st.booleans()) for _ in range(3))
+    inverse = not dark and draw(st.booleans())
     stored = draw(st.sampled_from((bits, 16))) if not signed else bits
-    values = 2**bits-1-values if dark else values
+    values = 2**bits-1-values if dark ^ inverse ^ falling else values
     if dark: tags["PhotometricInterpretation"] = "MONOCHROME1"
+    if inverse: tags["PresentationLUTShape"] = "INVERSE"
+    slope, intercept = (-1 if falling else draw(st.sampled_from((1, 2)))), draw(st.sampled_from((0, -1024)))
+    if falling or draw(st.booleans()): tags |= dict(RescaleSlope=slope, RescaleIntercept=intercept)
+    else: slope, intercept = 1, 0
     if signed: values, tags["PixelRepresentation"] = values-2**(bits-1), 1
     low, high = int(values.min()), int(values.max())
-    window = draw(st.sampled_from(("none", "exact", "outside", "empty", "negative", "wide")))
-    width_of = dict(exact=high-low+1, outside=max(high-low, 2)//2, empty=0, negative=-5, wide=10**7)
-    if window != "none":
-        tags |= dict(WindowCenter=(low+high+1)/2 if window != "outside" else high+2*(high-low), WindowWidth=width_of[window])
+    window = draw(st.sampled_from(("none", "table", "exact", "outside", "empty", "negative", "wide")))
+    span, middle = abs(slope)*(high-low), slope*(low+high)/2+intercept
+    width_of = dict(exact=span+1, outside=max(span, 2)//2, empty=0, negative=-5, wide=10**7)
+    if window in width_of:
+        tags |= dict(WindowCenter=middle+.5 if window != "outside" else middle+3*span, WindowWidth=width_of[window])
+    if window == "table" and "RescaleSlope" not in tags and not signed and bits < 16:
+        depth, says = draw(st.integers(8, 16)), draw(st.sampled_from((0, 16)))
+        tags["VOILUTSequence"] = table(np.rint(np.linspace(0, 2**depth-1, 2**bits)), says or depth)
     if draw(st.booleans()) and bits < 15:
         pad, mark = 3, -32_768 if signed else 65_535
         values = np.pad(values, ((0, 0), (pad, pad)), constant_values=mark)
         tags["PixelPaddingValue"], stored = mark, 16
-    if draw(st.booleans()) and not signed and not pad: values, tags["HighBit"], stored = values << (16-bits), 15, bits
+    elif draw(st.booleans()) and not signed and "VOILUTSequence" not in tags:
+        values, tags["HighBit"], stored = values << (16-bits), 15, bits
+    elif draw(st.booleans()): tags |= dict(BitsAllocated=32, PixelData=values.astype("<i4").tobytes())
     truth = np.pad(truth, ((0, 0), (pad, pad)))
     return truth, dicom(values, stored, **tags), tags
 
@@ -163,12 +205,6 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     save_model(new_model(["Mass", "Effusion"], "densenet_28", size=28, pretrained=False).eval(), folder)
     return folder
-
-
-def chexnet(*args):
-    "Exit code, stdout and stderr of a command."
-    done = subprocess.run([sys.executable, "-m", "chexnet_nb", *map(str, args)], capture_output=True, text=True)
-    return done.returncode, done.stdout, done.stderr
 
 
 def mixed(folder):
@@ -227,6 +263,39 @@ def test_training_counts_what_is_missing(tmp_path):
     code, _, err = chexnet("train", data, "--task", "chexnet14", "--split", "random", "--size", 28, "--out", tmp_path/"run")
     assert code == 2 and "2 of 4 labelled images have no file: 3.png, 4.png; 1 of 3 files have no label: 0.png" in err
     assert "--missing skip" in err
+
+
+def test_notes_reach_predictions_and_reports(tmp_path):
+    rng, data, rows = np.random.default_rng(0), tmp_path/"data", ["Image Index,Patient ID,Effusion"]
+    data.mkdir()
+    for i in range(60):
+        sick = int(rng.random() < .5)
+        (data/f"{i}.png").write_bytes(saved(rng.integers(0, 16_000, (32, 32), np.uint16)))
+        rows.append(f"{i}.png,P{i//2},{sick if i % 5 else ''}") # Some are not judged
+    (data/"labels.csv").write_text("\n".join(rows))
+    code, _, err = chexnet("train", data, "--labels", data/"labels.csv", "--task", "chexnet14", "--findings", "Effusion",
+                           "--split", "random", "--recipe", "frozen", "--architecture", "densenet_28", "--size", 28,
+                           "--no-pretrained", "--seeds", 2, "--out", tmp_path/"runs")
+    note = "14 of 16 bits in use: 16383 is shown as white"
+    assert code == 0 and f"and 57 more: {note}" in err, err
+    for folder in ("runs", "runs/seed-0"):
+        assert set(pd.read_csv(tmp_path/folder/"predictions_test.csv")["note"]) == {note}
+    assert chexnet("predict", tmp_path/"runs", data, "--out", tmp_path/"p.csv")[0] == 0
+    assert set(pd.read_csv(tmp_path/"p.csv")["note"]) == {note}
+    options = "--labels", data/"labels.csv", "--n-boot", 100, "--out", tmp_path/"report"
+    assert chexnet("evaluate", tmp_path/"p.csv", *options)[0] == 0
+    page = (tmp_path/"report/index.html").read_text()
+    assert f"Read with a choice that the file did not make, as its column note says, 60 images: {note} (60)." in page
+
+
+@pytest.mark.parametrize("name, data, says", [
+    ("CMYK.jpg", saved(Image.new("CMYK", (40, 40)), "JPEG"), "colour mode CMYK; grayscale, palette, RGB"),
+    ("films.zip", b"PK\3\4"+bytes(200), "an archive: unpack it, or let `chexnet prepare` read it from a folder"),
+    ("wide.dcm", dicom(V, BitsAllocated=32, PixelData=(V*99_999).astype("<u4").tobytes()), "32 bits per pixel, values from 0 to"),
+    ("colour.dcm", dicom(V, BitsAllocated=8, BitsStored=8, HighBit=7, SamplesPerPixel=3, PlanarConfiguration=0,
+                         PhotometricInterpretation="RGB", PixelData=bytes([9]*3*V.size)), "constant or nearly so")])
+def test_what_cannot_be_read_is_refused_by_name(name, data, says):
+    with pytest.raises(BadInput, match=f"{name}: .*{says}"): decode(data, name)
 
 
 def test_deflated_dicom_is_read_within_limits():

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]/"benchmarks"))
 import fuzz
 
 
-@pytest.mark.parametrize("kind, inputs", (("weights", 80), ("images", 200), ("records", 120)))
+@pytest.mark.parametrize("kind, inputs", (("weights", 80), ("graphs", 60), ("images", 200), ("records", 120)))
 def test_fuzz(kind, inputs):
     table = fuzz.fuzz(inputs, seed=1, kinds=[kind], progress=False)
     assert len(table) == inputs

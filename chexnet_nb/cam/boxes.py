@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..core.csv import match_table
 from ..core.errors import BadInput, summarise
 from ..data.labels import BOX_FILE, RELEASE_SIZE, box_file
 from ..models.base import Network
@@ -52,8 +53,8 @@ def scale_boxes(
     *,
     data: str|Path|None=None, # Folder of the images, which may have its own list of boxes
 ) -> pd.DataFrame: # The boxes of the images in `sources`, x, y, w, h in pixels of the images of side `size`
-    "Boxes scaled to the images of a cache; raises `BadInput` when none of the images has a box."
-    sides = ["width", "height"]
+    "Boxes scaled to the images of a cache; raises `BadInput` when none of the images has a box, or a name may be two images."
+    boxes, sides = match_table(boxes, {n: n for n in sources["Image Index"]}, "the boxes"), ["width", "height"]
     placed = boxes.rename(columns={s: f"drawn {s}" for s in sides}).merge(sources[["Image Index", *sides]], on="Image Index")
     if not len(placed):
         raise BadInput(f"no boxes for these {len(sources):,} images ({len(boxes):,} boxes in the list); name a folder with "

@@ -24,8 +24,9 @@ import torch
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from ..core.errors import BadInput
+from ..core.csv import match_table
 from ..data.cache import Cache
-from ..data.images import decode, file_bytes, find_images, match_table, resize
+from ..data.images import decode, file_bytes, find_archives, find_images, resize
 from ..data.labels import RELEASE_SIZE, patients_of, read_boxes, read_labels
 from ..data.source import read_source
 from ..models.base import Network, best_device
@@ -236,7 +237,7 @@ class Gallery:
 # %% ../../nbs/09_cam/04_gallery.ipynb #fabb70a0
 def _find_files(data) -> dict[str, Path]:
     "Name -> path of the images below a folder; empty without a folder."
-    try: return find_images(data) if data else {}
+    try: return find_images(data, archives=find_archives(data)) if data else {}
     except BadInput: return {}
 
 def _info_and_labels(paths, data, findings) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -282,9 +283,11 @@ def open_run(
 # %% ../../nbs/09_cam/04_gallery.ipynb #73eeeb44
 def _complete(gallery, data, images, outlines) -> Gallery:
     "Add true boxes in shares of the image (side 1), or a note why there are none, outlines, and the scale fitted on `images`."
-    boxes = match_table(read_boxes(data), {n: n for n in gallery.info.index}, "the boxes")
-    boxes = boxes[boxes["Image Index"].isin(gallery.info.index)]
-    try: gallery.boxes = scale_boxes(boxes, _source_sizes(gallery, boxes["Image Index"].unique()), 1, data=data)
+    boxes = read_boxes(data)
+    try:
+        boxes = match_table(boxes, {n: n for n in gallery.info.index}, "the boxes")
+        boxes = boxes[boxes["Image Index"].isin(gallery.info.index)]
+        gallery.boxes = scale_boxes(boxes, _source_sizes(gallery, boxes["Image Index"].unique()), 1, data=data)
     except BadInput as e: gallery.boxes, gallery.note = boxes.assign(x=0., y=0., w=0., h=0.)[:0], str(e)
     located = gallery.boxes.assign(**{c: RELEASE_SIZE*gallery.boxes[c] for c in "xywh"}) # Pixels as in outlines
     if outlines: gallery.located = match_table(read_outlines(outlines)[1], {n: n for n in gallery.info.index}, str(outlines))
@@ -304,7 +307,9 @@ def _source_sizes(gallery, names) -> pd.DataFrame:
 def _is_training_data(run, data) -> bool:
     "Whether a folder holds the run's data: the same path, or the same source; equal file names alone prove nothing."
     data, own = Path(data).resolve(), run.data
-    return own is not None and data.is_relative_to(own.resolve()) or read_source(data) == run.source
+    source = read_source(data)
+    same = source == run.source and not source.details.get("unmarked") # Two folders can have the same name
+    return own is not None and data.is_relative_to(own.resolve()) or same
 
 def open_folder(
     run: str|Path, # Folder with a checkpoint

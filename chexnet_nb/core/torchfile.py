@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_TENSORS', 'MAX_STEPS', 'MAX_NESTED', 'MEMORY', 'SECONDS', 'Placeholder', 'SafeFunction', 'LazyTensor',
-           'TensorUnpickler', 'describe', 'read_torch_file']
+           'TensorUnpickler', 'describe', 'read_limited', 'read_torch_file']
 
 # %% ../../nbs/00_core/07_torchfile.ipynb #e488ac1f
 import json
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import zipfile
 from collections import OrderedDict
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -26,7 +27,7 @@ class Placeholder:
     state = None
     def __new__(cls, *args, **kwargs):
         made = object.__new__(cls)
-        made.held = {} # What a mapping of that class was given
+        made.args, made.held = args, {} # What the class was called with; what a mapping of it was given
         return made
     def __init__(self, *args, **kwargs): pass
     def __setstate__(self, state): self.state = state
@@ -63,11 +64,12 @@ _FUNCTIONS |= {("torch._utils", name): SafeFunction(lambda data, *_: data)
                for name in ("_rebuild_parameter", "_rebuild_parameter_with_state")}
 _FUNCTIONS[("torch._tensor", "_rebuild_from_type_v2")] = SafeFunction(_rebuild)
 _FUNCTIONS[("torch", "Size")] = SafeFunction(lambda sizes=(): tuple(sizes))
+_FUNCTIONS[("_codecs", "encode")] = SafeFunction(lambda text, *_: text.encode("latin1")) # Bytes, in torch's files
 _CLASSES = {("collections", "OrderedDict"): OrderedDict, ("builtins", "set"): set, ("__builtin__", "set"): set}
 
 # %% ../../nbs/00_core/07_torchfile.ipynb #8863d996
 _SETTINGS = ("argparse.Namespace", "types.SimpleNamespace", "collections.defaultdict", "collections.Counter", "builtins.list",
-             "builtins.dict", "builtins.int", "_codecs.encode", "pathlib.PosixPath", "pathlib.Path", "pathlib.WindowsPath",
+             "builtins.dict", "builtins.int", "pathlib.PosixPath", "pathlib.Path", "pathlib.WindowsPath",
              "torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer", "torch.device",
              "lightning.fabric.utilities.data.AttributeDict", "pytorch_lightning.utilities.parsing.AttributeDict",
              "lightning.pytorch.utilities.parsing.AttributeDict", "lightning_fabric.utilities.data.AttributeDict")
@@ -176,11 +178,25 @@ def _module_tensors(module) -> dict[str, LazyTensor]:
 # %% ../../nbs/00_core/07_torchfile.ipynb #d1a47642
 _KEPT, _LONG = 500, 4000 # Plain values of a file, and characters or items of one
 
+_NUMBER_CODES = dict(f4="f", f8="d", i4="i", i8="q") # numpy's name of a type -> that of `struct`
+
+def _array(state) -> list|None:
+    "The texts or numbers of a flat array of numpy; None for any other, as of an object of another class."
+    if len(state) != 5 or not isinstance(state[-1], bytes): return state[-1] if state else None # An array of objects
+    _, shape, dtype, _, data = state
+    count = shape[0] if isinstance(shape, tuple) and len(shape) == 1 and type(shape[0]) is int else 0
+    kind = str(dtype.args[0]) if isinstance(dtype, Placeholder) and dtype.args else ""
+    if not 0 < count <= _LONG or len(data) % count: return None
+    step = len(data)//count
+    parts = (data[i:i+step] for i in range(0, len(data), step))
+    if kind[:1] == "U": return [part.decode("utf-32-le", "replace").rstrip("\0") for part in parts]
+    if kind in _NUMBER_CODES and step == int(kind[1:]): return list(struct.unpack(f"<{count}{_NUMBER_CODES[kind]}", data))
+
 def _plain(value):
     "A number, a text, a flat list or dict of them, in JSON's types; None for anything else."
     simple = lambda v: isinstance(v, (str, bool, int, float)) and len(str(v)) <= _LONG
     if simple(value): return value
-    if isinstance(value, Placeholder) and isinstance(value.state, tuple): value = value.state[-1] # numpy's array of texts
+    if isinstance(value, Placeholder) and isinstance(value.state, tuple): value = _array(value.state)
     if isinstance(value, (list, tuple)) and len(value) <= _LONG:
         inner = [v[0] if isinstance(v, (list, tuple)) and len(v) == 1 else v for v in value]
         return inner if inner and all(map(simple, inner)) else None
@@ -229,38 +245,50 @@ def describe(
 # %% ../../nbs/00_core/07_torchfile.ipynb #645d460e
 MEMORY, SECONDS = 1 << 30, 10 # Limits of the reading process: bytes, seconds of computing
 
-def _set_limits():
+def _set_limits(memory, seconds):
     "Limit this process, where the system can; it is ended beyond."
     try: import resource
     except ImportError: return # Windows
-    for limit, value in (("RLIMIT_AS", MEMORY), ("RLIMIT_CPU", SECONDS), ("RLIMIT_CORE", 0)):
+    for limit, value in (("RLIMIT_AS", memory), ("RLIMIT_CPU", seconds), ("RLIMIT_CORE", 0)):
         hard = resource.getrlimit(number := getattr(resource, limit))[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         try: resource.setrlimit(number, (value, value))
         except (ValueError, OSError): pass # macOS has no limit of memory
 
-def _main(file: str) -> None:
-    "Describe a file on standard output, as JSON: what the reading process does."
-    _set_limits()
-    try: found = describe(file)
-    except MemoryError: found = dict(error=f"it asks for more than {MEMORY >> 30} GB", kind="MemoryError")
+def _main(module: str, function: str, memory: int, seconds: int, *args: str) -> None:
+    "Write what a function says of a file on standard output, as JSON: what the reading process does."
+    _set_limits(int(memory), int(seconds))
+    try: found = getattr(import_module(f"chexnet_nb.{module}"), function)(*args)
+    except MemoryError: found = dict(error=f"it asks for more than {int(memory) >> 30} GB", kind="MemoryError")
     except RecursionError: found = dict(error="it is nested too deeply", kind="RecursionError")
     except OSError as e: found = dict(error=e.strerror or str(e), kind="OSError")
     except Exception as e: found = dict(error=(str(e) or type(e).__name__).splitlines()[0][:300], kind=type(e).__name__)
     sys.stdout.write(json.dumps(found))
 
 # %% ../../nbs/00_core/07_torchfile.ipynb #8ab6b4a7
-_CHILD = "import sys; sys.path.insert(0, {!r}); from chexnet_nb.core.torchfile import _main; _main(sys.argv[1])"
+_CHILD = "import sys; sys.path.insert(0, {!r}); from chexnet_nb.core.torchfile import _main; _main(*sys.argv[1:])"
 
-def read_torch_file(
-    file: str|Path, # A torch file of either format
-) -> dict: # As from `describe`; or `error` and the `kind` of it
-    "What a file holds, read in a process with limits of memory and time."
+def read_limited(
+    module: str, # Such as "core.torchfile"
+    function: str, # In it; returns JSON's types
+    file: str|Path, # Its first argument
+    *args: str, # The others
+    memory: int=MEMORY, # Bytes of the process
+    seconds: int=SECONDS, # Of computing
+) -> dict: # What the function returns; or `error` and the `kind` of it
+    "What a function says of a file, in a process with limits of memory and time."
     package = str(Path(sys.modules["chexnet_nb"].__file__).parents[1])
-    command = [sys.executable, "-I", "-c", _CHILD.format(package), str(Path(file).absolute())]
-    try: done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=3*SECONDS)
-    except subprocess.TimeoutExpired: return dict(error=f"it takes more than {3*SECONDS} s", kind="TimeoutExpired")
+    command = [sys.executable, "-I", "-c", _CHILD.format(package), module, function, str(memory), str(seconds),
+               str(Path(file).absolute()), *args]
+    try: done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=3*seconds)
+    except subprocess.TimeoutExpired: return dict(error=f"it takes more than {3*seconds} s", kind="TimeoutExpired")
     try: return json.loads(done.stdout)
     except (ValueError, RecursionError):
         reason = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
         return dict(error=f"reading it ended its process ({reason}): it is damaged, or made to do that", kind="Ended")
+
+def read_torch_file(
+    file: str|Path, # A torch file of either format
+) -> dict: # As from `describe`; or `error` and the `kind` of it
+    "What a torch file holds, read in a process with limits."
+    return read_limited("core.torchfile", "describe", file)

@@ -27,7 +27,7 @@ from ..core.errors import BadInput, check_int, printable, say, summarise
 from ..core.files import (
     atomic_path, check_disk_space, fingerprint, folder_lock, read_json, user_cache, wrap_os_errors, write_json)
 from ..core.parallel import N_CPUS, prefetch, process_map
-from .images import RESAMPLE, decode, file_bytes, find_images, notes_text, resize
+from .images import RESAMPLE, decode, file_bytes, find_images, is_archive, notes_text, resize
 
 # %% ../../nbs/01_data/06_cache.ipynb #81248f0b
 INDEX = ["row", "Image Index", "file", "bytes", "file_crc32", "width", "height", "mode", "crc32"] # Columns of `index.csv`
@@ -125,9 +125,12 @@ class Cache:
         return _read_skipped(self.path)
 
     @property
-    def paths(self) -> dict[str, str]: # Image -> path of its file below the data folder
-        "Where each image came from."
-        return dict(zip(self.index["Image Index"], self.index["file"]))
+    def paths(self) -> dict[str, str]: # Image -> path of its file below the data folder, or in its archive
+        "Where each image came from; with the archive's name if that alone tells two images apart."
+        def path(name, file):
+            archive, _, member = file.partition("/")
+            return member if is_archive(archive) and name != file else file
+        return {name: path(name, file) for name, file in zip(self.index["Image Index"], self.index["file"])}
 
     @property
     def notes(self) -> dict[str, str]: # Image -> notes

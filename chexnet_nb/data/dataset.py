@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..core.distributed import ResumableSampler
 from ..core.errors import BadInput, say, summarise
+from ..core.csv import match_names, match_table
 from .cache import Cache
-from .images import match_names, match_table
 from .labels import FINDINGS, label_file, label_matrix, read_training_labels
 from .nih import prepare_release
 from .source import NIH, Source, labels_used, read_source
@@ -63,8 +63,8 @@ def prepare_data(
     "Prepare the images, read their labels and split them; raises `BadInput` as those steps do."
     findings = list(filter(None, map(str.strip, findings.split(",")))) if isinstance(findings, str) else findings
     table = read_training_labels(labels or data, findings, uncertain)
-    prepared, source = prepare_release(data, size, cache, on_error=on_error, progress=progress), read_source(data)
-    if source == NIH and (form := table.attrs.get("form")): source = Source(form, "its own label table")
+    prepared = prepare_release(data, size, cache, on_error=on_error, progress=progress)
+    source = read_source(data, table.attrs.get("form", ""))
     table = _check_labels(match_table(table, prepared.paths, str(labels or data)), prepared, missing, progress,
                           own=labels is not None or label_file(data)[0].parent == Path(data))
     rows = make_split(table, prepared.names, split, lists=lists, data=data, seed=seed, missing=missing,

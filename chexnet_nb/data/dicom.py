@@ -367,7 +367,7 @@ def _stored_values(dataset, name) -> np.ndarray:
     syntax, kind = dataset.file_meta.TransferSyntaxUID, dataset.PhotometricInterpretation
     if not syntax.is_compressed:
         samples = 2 if kind == "YBR_FULL_422" else dataset.SamplesPerPixel
-        expected = dataset.Rows*dataset.Columns*samples*dataset.BitsAllocated//8
+        expected = -(-dataset.Rows*dataset.Columns*samples*dataset.BitsAllocated//8)
         if len(dataset.PixelData) < expected:
             raise BadInput(f"{name}: truncated, {len(dataset.PixelData):,} of {expected:,} bytes of pixels; fetch it again")
         dataset.PixelData = dataset.PixelData[:expected+expected%2]
@@ -381,6 +381,14 @@ def _stored_values(dataset, name) -> np.ndarray:
     except RuntimeError as e:
         reason = str(e).splitlines()[-1].strip()
         raise BadInput(f"{name}: DICOM compressed as {syntax.name} that Pillow does not decode ({reason}); {advice}") from None
+
+def _narrowed(stored, name) -> np.ndarray:
+    "Values of 32 bits as 16, which hold them exactly; raises `BadInput` if they do not."
+    if stored.dtype.itemsize <= 2: return stored
+    for kind in (np.uint16, np.int16):
+        if (stored == (narrow := stored.astype(kind))).all(): return narrow
+    raise BadInput(f"{name}: DICOM of 32 bits per pixel, values from {stored.min():,} to {stored.max():,}; what fits into 16 "
+                   "bits is read: export it so")
 
 # %% ../../nbs/01_data/04_dicom.ipynb #29d76ad8
 GREY_KINDS = ("MONOCHROME1", "MONOCHROME2")
@@ -398,15 +406,17 @@ def luma(
     weighted = sum(rgb[..., i].astype(np.float32)*w for i, w in enumerate((.299, .587, .114)))
     return np.rint(weighted).astype(rgb.dtype)
 
-def _show_colour(dataset, stored, notes) -> Image.Image:
-    "A colour DICOM image as grayscale."
+def _show_colour(dataset, stored, notes, name) -> Image.Image:
+    "A colour DICOM image as grayscale; raises `BadInput` for one that shows nothing."
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         from pydicom.pixels import apply_color_lut
         stored = apply_color_lut(stored, dataset)
     grey = luma(stored, notes)
     levels = count_levels(grey)
     low, white = full_range(levels.values, 8*grey.dtype.itemsize, notes)
-    return paint(grey, levels, (levels.values-low)/(white-low))
+    shown = (levels.values-low)/(white-low)
+    if is_flat(shown, levels.counts): refuse_flat(name)
+    return paint(grey, levels, shown)
 
 # %% ../../nbs/01_data/04_dicom.ipynb #6e960055
 def _read_header(data, name, notes):
@@ -417,6 +427,8 @@ def _read_header(data, name, notes):
     meta = dataset.file_meta = getattr(dataset, "file_meta", None) or pydicom.dataset.FileMetaDataset()
     if "Rows" not in dataset or "Columns" not in dataset or "PixelData" not in dataset:
         what = getattr(meta.get("MediaStorageSOPClassUID") or dataset.get("SOPClassUID"), "name", "of no known kind")
+        if {"FloatPixelData", "DoubleFloatPixelData"} & set(dataset.dir()):
+            raise BadInput(f"{name}: DICOM of floating-point pixels ({what}); whole numbers are read: export it so")
         raise BadInput(f"{name}: DICOM without pixels ({what}); leave it out")
     if "TransferSyntaxUID" not in meta:
         implicit, little = dataset.original_encoding
@@ -443,9 +455,10 @@ def _inflated(data, name) -> bytes:
     return data[:end].replace(_DEFLATED, _DEFLATED[:-3].ljust(len(_DEFLATED), b"\0")) + content
 
 def _complete_header(dataset, name, notes) -> None:
-    "Set what a header leaves out; raises `BadInput` for other than 8 or 16 bits."
+    "Set what a header leaves out; raises `BadInput` for other than 1, 8, 16 or 32 bits."
     allocated = _whole_number(dataset, "BitsAllocated", 0)
-    if allocated not in (8, 16): raise BadInput(f"{name}: DICOM of {allocated} bits per pixel; 8 and 16 are read: export it so")
+    if allocated not in (1, 8, 16, 32):
+        raise BadInput(f"{name}: DICOM of {allocated} bits per pixel; 1, 8, 16 and 32 are read: export it so")
     dataset.NumberOfFrames = 1
     for keyword, default in (("SamplesPerPixel", 1), ("PixelRepresentation", 0), ("BitsStored", allocated)):
         value, lowest = _whole_number(dataset, keyword, -1), int(keyword == "BitsStored")
@@ -461,8 +474,8 @@ def read_dicom(
     "Read a DICOM file of one frame; raises `BadInput` for any other kind of DICOM file, and for one that shows nothing."
     notes = []
     dataset = _read_header(data, name, notes)
-    kind, stored = dataset.PhotometricInterpretation, _stored_values(dataset, name)
-    if kind in COLOUR_KINDS: return DecodedImage(_show_colour(dataset, stored, notes), kind, tuple(notes))
+    kind, stored = dataset.PhotometricInterpretation, _narrowed(_stored_values(dataset, name), name)
+    if kind in COLOUR_KINDS: return DecodedImage(_show_colour(dataset, stored, notes, name), kind, tuple(notes))
     padding = _declared_padding(stored, dataset)
     stored, padding = _place_bits(stored, dataset, padding, notes)
     levels = count_levels(stored)

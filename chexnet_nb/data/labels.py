@@ -15,14 +15,15 @@ from csv import QUOTE_NONE
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
-from unicodedata import normalize
+from unicodedata import category, normalize
 
 import numpy as np
 import pandas as pd
 
 from ..core.csv import check_unique, find_column, normalise_name, read_table
 from ..core.errors import BadInput, summarise
-from ..core.hospitals import BLANK, NO, UNCERTAIN, YES, decide, hospital_labels, read_hospital, recognise, table_form
+from ..core.hospitals import (
+    BLANK, NO, UNCERTAIN, YES, decide, hospital_labels, is_normal, read_hospital, recognise, table_form)
 
 # %% ../../nbs/01_data/01_labels.ipynb #f7f69a7e
 FINDINGS = ("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia",
@@ -127,7 +128,7 @@ def read_patients(
     values = table[column]
     if values.dtype == np.int64: return values
     codes, spelled = pd.factorize(values, use_na_sentinel=False) # Each spelling is read once
-    text = pd.Series(["" if pd.isna(v) else normalize("NFKC", str(v)).strip() for v in spelled.tolist()])
+    text = pd.Series(["" if pd.isna(v) else _plain_text(v) for v in spelled.tolist()])
     def rows(wrong):
         found = np.flatnonzero(wrong.to_numpy()[codes])
         return f"{len(found):,} rows", summarise(f"{i+2} ({table['Image Index'].iloc[i]})" for i in found)
@@ -139,6 +140,10 @@ def read_patients(
         raise BadInput(f"{source}: {size} in column {column} name patients whose last digits a spreadsheet has removed, such as "
                        f"{text[wrong].iloc[0]}: {which}; export the column as text")
     return pd.Series(_as_numbers(text, column, source).to_numpy()[codes], table.index, name=values.name)
+
+def _plain_text(value) -> str:
+    "Text without blanks around it and characters that nobody sees."
+    return "".join(c for c in normalize("NFKC", str(value)) if category(c) != "Cf").strip()
 
 def _as_numbers(text, column, source):
     "Patients as numbers where all are whole numbers, else as text, each in one spelling."
@@ -280,7 +285,6 @@ def _hospital_labels(path, uncertain):
     "The labels of another hospital; each image is a patient of its own where nobody names the patients."
     table = hospital_labels(read_hospital(path), uncertain, source=path)
     attrs = table.attrs
-    check_unique(table["Image Index"], path)
     if "Patient ID" in table: table["Patient ID"] = read_patients(table, "Patient ID", path)
     else:
         table.insert(1, "Patient ID", table["Image Index"])
@@ -354,12 +358,14 @@ def _select(table, findings, source, uncertain=None):
     return truth
 
 def _check_no_finding(table, findings, source):
-    "Raise `BadInput` with the row in which a column No Finding is 1 beside a finding."
-    columns = [c for c in table.columns if normalise_name(c) == normalise_name(NO_FINDING)]
-    wrong = table[columns].isin([1, "1"]).any(axis=1) & findings.any(axis=1)
+    "Raise `BadInput` with the row in which a column such as No Finding is 1 beside a finding."
+    columns = [c for c in table.columns if is_normal(c)]
+    said = table[columns].map(lambda v: str(v).strip().lower()).isin(["1", "1.0", "yes", "true"])
+    wrong = said.any(axis=1) & findings.any(axis=1)
     if not wrong.any(): return
     row = int(np.argmax(wrong))
-    raise BadInput(f"{source}: row {row+2} ({table['Image Index'].iloc[row]}) contradicts itself: {NO_FINDING} and "
+    raise BadInput(f"{source}: row {row+2} ({table['Image Index'].iloc[row]}) contradicts itself: "
+                   f"{said.columns[said.iloc[row]][0]} and "
                    f"{summarise(findings.columns[findings.iloc[row]])} ({wrong.sum():,} such rows); write one of them")
 
 # %% ../../nbs/01_data/01_labels.ipynb #7b9737a9

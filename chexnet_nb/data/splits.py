@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..core.csv import check_unique, read_table, write_table
+from ..core.csv import check_unique, match_names, read_table, write_table
 from ..core.errors import BadInput, did_you_mean, summarise
 from ..core.files import fingerprint, read_json, resource_path, write_json
 from .labels import read_patients
@@ -93,16 +93,17 @@ _LABELS = re.compile(r"([\s,;]+\"?-?[01](\.0+)?\"?)+[\s,;]*$") # Columns of labe
 
 def read_list(
     path: str|Path, # Text file with one image per line: its name or path, perhaps followed by 0/1 labels
-    known: Collection[str]=(), # Names of images that may hold folders; a path among them is one name
+    known: Collection[str]=(), # Names of images, which may hold folders; they are matched by as much of the path as both have
 ) -> list[str]: # Image names in the order of the file
-    "The image names of a list file, without folders; raises `BadInput` if it is not one, or lists an image twice."
+    "The image names of a list file, without folders; raises `BadInput` if it is none, or names an image twice, or two at once."
     path = Path(path)
     if not path.is_file(): raise BadInput(f"no such file: {path}; pass a text file with one image name per line")
     try: lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError: raise BadInput(f"{path} is not UTF-8 text; it needs one image name per line") from None
     listed = [_LABELS.sub("", line).strip().strip('"') for line in lines if line.strip()]
-    known = set(known)
-    names = [name if name in known else re.split(r"[/\\]", name)[-1] for name in listed]
+    known = dict.fromkeys(known)
+    found = match_names([n for n in listed if n not in known], {n: n for n in known}, path)
+    names = [name if name in known else found.get(name) or re.split(r"[/\\]", name)[-1] for name in listed]
     if not names: raise BadInput(f"{path} contains no image name; it needs one image name per line")
     if len(set(names)) < len(set(listed)): names = listed # Names that only their folders tell apart
     check_unique(pd.Series(names), path)

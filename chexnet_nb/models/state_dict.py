@@ -224,7 +224,7 @@ def match_state(
     state: dict[str, torch.Tensor], # Name -> tensor, as a file has it
     model: Network, # The network that it should be, with any findings
     file: str|Path, # Where it is from, for messages
-) -> tuple[dict[str, torch.Tensor], list[str]]: # With the network's names; names in the file that were left out
+) -> tuple[dict[str, torch.Tensor], list[str], list[str]]: # With the network's names; names left out; notes
     "The network's tensors of a file, whatever it is wrapped in; raises `BadInput` for other layers, or two networks."
     found = _wrappers(state, model, file)
     first, *others = found
@@ -242,7 +242,9 @@ def match_state(
         missing = [k for k in own if k not in names and not k.endswith("num_batches_tracked")]
         raise BadInput(f"{file} is not a {model.architecture}: missing {summarise(missing) or 'nothing'}, unknown "
                        f"{summarise(dict.fromkeys(map(printable, extra)))}; name its network with --architecture")
-    return {new: state[old] for new, old in names.items()}, [k for k in left if not k.endswith("num_batches_tracked")]
+    left = [k for k in left if k not in copies and not k.endswith("num_batches_tracked")]
+    notes = [f"averaged weights, below {printable(first)!r}, are taken, not those below {printable(p)!r}" for p in others[:1]]
+    return {new: state[old] for new, old in names.items()}, left, notes
 
 # %% ../../nbs/06_models/03_state_dict.ipynb #68d8c551
 def load_weights(

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 
 import torch
 
+from ..core.csv import normalise_name
 from ..core.errors import BadInput, printable, summarise
-from ..data.labels import FINDINGS, normalise_name
+from ..core.hospitals import is_normal
+from ..data.labels import FINDINGS, finding_name
 from ..metrics.predictions import parse_findings
 from ..models.recipe import LIMITS
 
@@ -53,9 +55,14 @@ class Outputs:
     notes: list[str] = field(default_factory=list) # What a file says otherwise
 
 def _said_names(about: dict) -> dict[str, tuple[str, ...]]: # Path -> names
-    "Each list of names that a file holds under the key of one."
-    found = {p: names_in(v) for p, v in about.items() if _key(p) in _CLASS_KEYS}
-    return {p: names for p, names in found.items() if names}
+    "Each list of names that a file holds under the key of one, or that are findings."
+    found = {p: names_in(v) for p, v in about.items()}
+    return {p: names for p, names in found.items() if names and (_key(p) in _CLASS_KEYS or _are_findings(names))}
+
+def _are_findings(names) -> bool:
+    "Whether names are findings of NIH's, all but No Finding, so that they are outputs whatever they are called."
+    try: return len([finding_name(n) for n in names if not is_normal(n)]) > 1
+    except BadInput: return False
 
 # %% ../../nbs/07_runs/06_checkpoint.ipynb #d0899904
 def said_outputs(
@@ -98,15 +105,14 @@ def choose_outputs(
                               "Pneumonia"]))
 
 # %% ../../nbs/07_runs/06_checkpoint.ipynb #7f6e6b1b
-_NORMAL = set(map(normalise_name, ("Normal", "No Finding", "No Findings", "Healthy", "Negative", "None", "Background",
-                                   "No Disease", "Nothing", "Unremarkable", "No Abnormality")))
+_NO_CLASS = ("negative", "none", "background", "nothing")
 
 def check_exclusive(
     findings: Sequence[str], # The outputs
     softmax: bool|None, # As the user says; None for no word
 ) -> bool: # Whether exactly one of them is true
     "Whether the probabilities are a softmax; raises `BadInput` where the user must say."
-    normal = [f for f in findings if normalise_name(f) in _NORMAL]
+    normal = [f for f in findings if is_normal(f) or normalise_name(f) in _NO_CLASS]
     if softmax and len(findings) == 1:
         raise BadInput("--softmax with one output, whose probability is always 1; use --no-softmax")
     if softmax is None and normal and len(findings) > 1:

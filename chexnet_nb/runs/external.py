@@ -25,7 +25,7 @@ from ..models.state_dict import Checkpoint, load_state, match_state, read_checkp
 from ..models.torchxrayvision import XRV_FINDINGS, convert_xrv_state
 from ..models.zoo import PublicWeights, fetch_weights, find_weights, match_filename, public_weights, sha256_of
 from .checkpoint import Outputs, check_exclusive, choose_outputs, said_mean, said_size
-from .graph import OnnxNetwork, onnx_config, read_graph
+from .graph import OnnxNetwork, find_head, onnx_config, probe_images, read_graph, try_graph
 from .reference import compare_reference
 from .run import Run
 
@@ -61,7 +61,8 @@ def network_from_checkpoint(
         notes.append(f"images of {size} px, as the file says ({printable(said[1])})")
     size = size or (public.size if public else Recipe.size)
     with torch.random.fork_rng(devices=[]): probe = build_network(("Pneumonia",), architecture, size)
-    state, left = match_state(found.tensors, probe, file)
+    state, left, chosen = match_state(found.tensors, probe, file)
+    notes += chosen
     xrv = architecture.startswith("xrv:")
     published = public.findings if public else XRV_FINDINGS if xrv else ()
     outputs = choose_outputs(_output_count(state), found.about, findings, published)
@@ -149,8 +150,12 @@ def _from_onnx(file, architecture, findings, size, softmax) -> tuple[External, d
     "The network of an ONNX file, and what run.json records of its origin."
     if architecture: raise BadInput(f"--architecture with {file}: an ONNX file holds its network; leave it out")
     graph, about = read_graph(file)
-    model = OnnxNetwork((), _graph_size(graph, about, size, file), file, graph)
-    found, said = _probe(model), "logits" if graph.activation == "none" else f"probabilities, by {graph.activation}"
+    side = _graph_size(graph, about, size, file)
+    given = [name for name, sizes in try_graph(file, graph, side).items() if len(sizes) == 4 and name != graph.output]
+    model = OnnxNetwork((), side, file, graph)
+    model = OnnxNetwork((), side, file, find_head(model)) if given else model
+    said = "logits" if graph.activation == "none" else f"probabilities, by {graph.activation}"
+    found = model(model.to_input(probe_images(side)))
     outputs = choose_outputs(found.shape[1], about, findings)
     if len(outputs.findings) != found.shape[1]:
         raise BadInput(f"{file} has {found.shape[1]} outputs, {len(outputs.findings)} findings are named; name each, in order")
@@ -160,18 +165,16 @@ def _from_onnx(file, architecture, findings, size, softmax) -> tuple[External, d
     model.findings, notes = outputs.findings, [f"its outputs are {said}"]
     exclusive = _check_activation(graph, outputs.findings, softmax, file)
     settings = _apply_settings(model, Checkpoint({}, about), [], exclusive, notes)
+    if model.graph.features: notes.append(f"maps are made of its output {printable(model.graph.features)}")
+    elif given:
+        notes.append(f"no maps: no linear layer of the file turns the mean of {summarise(map(printable, given))} into its "
+                     "answers")
     if graph.dtype != "uint8" and "mean" not in settings:
         notes.append("images normalised by ImageNet's mean and standard deviation, assumed: the file does not say")
     if about.get("trained_on") == SYNTHETIC_IMAGES: settings["trained_on"] = SYNTHETIC_IMAGES
     _check_finite(model, file)
     made = External(model, outputs, settings, outputs.notes + notes)
     return made, dict(file=Path(file).name, sha256=sha256_of(file), **_origin(None))
-
-def _probe(model) -> torch.Tensor:
-    "A network's logits for a black, a gray, a white and a random image."
-    images = torch.tensor([0, 128, 255, 0], dtype=torch.uint8)[:, None, None].repeat(1, model.size, model.size)
-    images[3] = torch.randint(0, 256, images[3].shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return model(model.to_input(images))
 
 def _graph_size(graph, about, size, file) -> int:
     "Side in pixels of a graph's images; raises `BadInput` if nothing says it, or the user another one."

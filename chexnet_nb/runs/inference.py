@@ -27,7 +27,7 @@ from ..core.errors import BadInput, raise_unreadable
 from ..core.parallel import N_CPUS, memory_kept, prefetch
 from ..data.cache import Cache
 from ..data.images import FORMATS, decode, file_bytes, find_images, resize
-from ..metrics.predictions import NOTE
+from ..metrics.predictions import NOTE, with_notes
 from ..models.base import Network, best_device, pool_before_conv
 from ..models.recipe import PREDICT_TTA, ENGINES
 from .run import Run, open_run
@@ -131,11 +131,11 @@ def with_tta(
     return lambda images: mean(crops(images))
 
 # %% ../../nbs/07_runs/03_inference.ipynb #90e74e83
-def _table(names, probabilities, findings, notes=None):
+def _table(names, probabilities, findings, notes=()):
     "A predictions table; with a column `note` if there are notes (image -> notes)."
     found = pd.DataFrame(probabilities, columns=list(findings))
     table = pd.concat([pd.Series(list(names), name="Image Index", dtype=object), found], axis=1)
-    return table.assign(note=["; ".join(notes.get(n, ())) for n in names]) if notes else table
+    return with_notes(table, {n: "; ".join(said) for n, said in dict(notes).items()})
 
 # %% ../../nbs/07_runs/03_inference.ipynb #4ae9ad54
 def predict(
@@ -282,5 +282,5 @@ def predict_members(
         raise BadInput(f"{run}: not every seed is finished; repeat the command that trains them")
     tables, refused = _predict_runs([open_run(f) for f in folders], images, tta, engine, batch_size, progress)
     from chexnet_nb.metrics.compare import average_table
-    average = average_table({f.name: table for f, table in zip(folders, tables)})
+    average = average_table({f.name: table.drop(columns=NOTE, errors="ignore") for f, table in zip(folders, tables)})
     return (average.merge(tables[0][["Image Index", NOTE]], on="Image Index") if NOTE in tables[0] else average), refused

@@ -18,7 +18,7 @@ from ..core.errors import BadInput, check_int, say, summarise
 from ..core.files import LOCK, check_writable
 from ..data.dataset import PreparedData
 from ..metrics.compare import average_table, score_models, spread_table
-from ..metrics.predictions import join_truth, write_predictions
+from ..metrics.predictions import join_truth, with_notes, write_predictions
 from ..models.recipe import Recipe
 from ..runs.inference import SUMMARY_FILES
 from ..runs.run import Run
@@ -79,8 +79,10 @@ def write_ensemble(
 ) -> tuple[pd.DataFrame, pd.DataFrame]: # As from `score_models` (the average among them) and `spread_table`
     "Write the average of several runs' predictions, their scores and their spread."
     averages = {fold: average_predictions(runs, fold) for fold in ("val", "test")}
+    cache = Run(runs[0]).cache
+    notes = cache.notes if cache else {}
     for fold, table in averages.items():
-        write_predictions(table, Path(out)/f"predictions_{fold}.csv", trained_on=Run(runs[0]).trained_on)
+        write_predictions(with_notes(table, notes), Path(out)/f"predictions_{fold}.csv", trained_on=Run(runs[0]).trained_on)
     case = join_truth(averages["test"], labels)
     tables = {Path(r).name: Run(r).predictions("test") for r in runs}
     scores = score_models(case.labels, tables | {"average": case.predictions}, case.patients)[0]

@@ -38,6 +38,7 @@ from ..core.parallel import memory_kept
 from ..data.cache import Cache
 from ..data.dataset import ChestData, PreparedData
 from ..data.splits import SUBSETS, split_summary
+from ..metrics.predictions import with_notes
 from ..metrics.thresholds import fit_thresholds
 from ..models.base import Network, best_device
 from ..models.chexnet import new_model, read_config
@@ -47,7 +48,7 @@ from ..runs.inference import predict
 from ..runs.run import Run
 from .augment import augment
 from .callbacks import AtomicCheckpointIO, BestAndLast, Curves, Progress, StepCheckpoint, last_checkpoint
-from .frozen import fit_frozen
+from .frozen import fit_frozen, load_start
 from .losses import recipe_loss
 from .optimiser import new_optimiser, new_schedule
 
@@ -318,6 +319,7 @@ def first_network(
     model, wanted = Run(start).require_finished().model(), (tuple(findings), recipe.architecture, recipe.size)
     for name, there, here in zip(("findings", "architecture", "size"), (model.findings, model.architecture, model.size), wanted):
         if there != here: raise BadInput(f"{start} has the {name} {there}, the recipe {here}; name another run or change that")
+    if "val" in Run(start).fitted_on: load_start(model, Path(start))
     model.weights_origin = f"the run {Path(start).name}, with weights {weights_fingerprint(model)}"
     return model
 
@@ -399,7 +401,7 @@ def _finish(run, model, data, tables, epoch) -> None:
     if images != run.about.get("image_fingerprint", images):
         raise BadInput(f"the images in {data.cache.path} changed while {run.folder} was trained on them; train into "
                        "another folder")
-    for fold, table in tables.items(): run.write_predictions(fold, table)
+    for fold, table in tables.items(): run.write_predictions(fold, with_notes(table, data.cache.notes))
     run.finish(model, thresholds=fit_thresholds(data.labels["val"], run.predictions("val")), epoch=epoch)
     if (run.folder/"checkpoints").exists(): shutil.rmtree(run.folder/"checkpoints")
 
