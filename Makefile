@@ -2,7 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-EXPERIMENTS := evaluate radiologists panel compare scoreboard audit external chexnet14 localization pneumonia
+# The experiments of `make reports`, and the seconds that each took on two processors.
+SECONDS := evaluate:4 radiologists:9 panel:12 compare:3 scoreboard:6 audit:19 external:14 \
+           chexnet14:410 localization:17 pneumonia:175
+EXPERIMENTS := $(foreach each,$(SECONDS),$(firstword $(subst :, ,$(each))))
+START := $(shell date +%s)
 
 .PHONY: install hooks reports real prior ablations test test-fast lab browser readme docs clean
 
@@ -27,6 +31,7 @@ reports: $(EXPERIMENTS:%=reports/%/report.json)
 reports/localization/report.json: reports/chexnet14/report.json
 reports/%/report.json: $(READY)
 	$(BIN)/chexnet run $*
+	@$(BIN)/python .ci/progress.py $(START) $(SECONDS)
 
 # Not of `reports`, as each trains for longer: the systems that the paper compares itself with, and its own choices one at a time.
 prior: reports/prior_systems-demo/report.json

@@ -57,7 +57,8 @@ def main():
         rows, count = measure(str(Path(work)/"run"), str(films), options.steps)
     kind = "given films" if options.folder else "drawn films (synthetic)"
     (HERE/"viewer.md").write_text(
-        f"# The viewer\n\n`python benchmarks/viewer.py`: {count:,} {kind}, {processor()}; {options.steps} steps each, medians.\n\n"
+        f"# The viewer\n\n`python benchmarks/viewer.py`: {count:,} {kind}, {processor()}; {options.steps} steps "
+        "each, medians.\n\n"
         "| | |\n|---|---:|\n" + "\n".join(f"| {what} | {value} |" for what, value in rows) + "\n")
     print((HERE/"viewer.md").read_text())
 

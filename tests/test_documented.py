@@ -135,6 +135,9 @@ class Ground:
 
     def export(self): return saved(pd.read_csv(bundled_table("chexpert_train.csv"), nrows=60), self.folder/"export.csv")
 
+    def annotations(self):
+        return saved(pd.read_csv(bundled_table("vinbigdata-train.csv"), nrows=200), self.folder/"annotations.csv")
+
     def readers(self):
         rows, few = labelled(60)
         return saved(simulate_readers(rows["Image Index"], label_matrix(rows, few), few), self.folder/"readers.csv")
@@ -182,7 +185,7 @@ def saved(table, file):
 
 
 NAMED = {"data": r"data/\w+|my_data", "run": r"runs/\w+|RUN", "readers": r"\w*readers\.csv",
-         "labels": r"(films/)?labels\.csv", "export": r"export\.csv",
+         "labels": r"(films/)?labels\.csv", "export": r"export\.csv", "annotations": r"annotations\.csv",
          "predictions": r"[\w/]+\.csv", "images": r"\w+\.txt", "films": r"films/?|folder/of/films",
          "film": r"\w+\.png", "dicom": r"\w+\.dcm", "weights": r"[\w.]+\.pth(\.tar)?"}
 
@@ -194,7 +197,7 @@ def ground(tmp_path_factory): return Ground(tmp_path_factory.mktemp("ground"))
 def furnish(ground, here, line):
     "Put what a line names where the line says; its own output is not there."
     values, words = parsed(line), shlex.split(line)[2:]
-    made = {str(values.get("out"))}
+    made = {str(values.get(option)) for option in ("out", "boxes")}
     for name in dict.fromkeys(word.split("=")[-1] for word in words):
         what = next((what for what, pattern in NAMED.items() if re.fullmatch(pattern, name)), None)
         if what is None or name in made: continue

@@ -99,7 +99,7 @@ def test_every_part_of_strong_is_ablated():
     for settings in variants: new_recipe(architecture="densenet_demo", pretrained=False, **settings)
 
 
-@pytest.mark.parametrize("name", ["evaluate", "compare", "radiologists", "agreement"])
+@pytest.mark.parametrize("name", ["evaluate", "compare", "radiologists"])
 def test_statistics(name, tmp_path): assert run(tmp_path/name, name, "n_boot=100")["synthetic"]
 
 
@@ -114,6 +114,9 @@ def test_panel(tmp_path):
     assert chexnet("run", "panel", "-p", "n_boot=50", "--out", tmp_path/"panel")[0] == 0
     headline = json.loads((tmp_path/"panel/headline.json").read_text())
     assert not headline["synthetic"] and headline["title"] == "17 radiologists among themselves on 15,000 images"
+    assert run(tmp_path/"simulated", "panel", "n_boot=50", preset="simulated")["synthetic"]
+    code, err = chexnet("run", "agreement", "--out", tmp_path/"x")
+    assert code == 2 and "agreement has been renamed; use panel" in err
 
 
 def test_compare_several(tmp_path):

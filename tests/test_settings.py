@@ -70,3 +70,23 @@ def test_kernels_have_sockets_in_files_where_their_path_is_short_enough(folder, 
     loader = pytest.importorskip("traitlets.config.loader").PyFileConfigLoader
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", folder)
     assert loader("lab.py", ROOT/".ci").load_config().ConnectionFileMixin.get("transport") == transport
+
+
+def test_make_reports_says_how_long_the_rest_takes(tmp_path):
+    import importlib.util
+    import os
+    spec = importlib.util.spec_from_file_location("progress", ROOT/".ci/progress.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    said = lambda now: module.progress(1000, dict(old=50, first=30, second=270), now, tmp_path, tmp_path/".ready")
+    for name, made in (("old", 500), ("first", 1060)):
+        (tmp_path/name).mkdir()
+        (tmp_path/name/"report.json").touch()
+        os.utime(tmp_path/name/"report.json", (made, made))
+    assert said(1090) == "2 of 3 reports stand; the others take about 9 minutes at this pace" # 120 s for what took 60
+    (tmp_path/".ready").touch()
+    os.utime(tmp_path/".ready", (1030, 1030)) # What came before was installing
+    assert said(1060) == "2 of 3 reports stand; the others take about 4 minutes at this pace"
+    (tmp_path/"second").mkdir()
+    (tmp_path/"second/report.json").touch()
+    assert said(1100) is None

@@ -19,6 +19,7 @@ from .leaks import block_means
 from ..data.cache import Cache
 from ..data.labels import FINDINGS, label_matrix
 from ..data.splits import SUBSETS, images_by_subset
+from ..metrics.intervals import judged_images
 
 # %% ../../nbs/05_audit/05_baseline.ipynb #01bccd4b
 def global_statistics(
@@ -60,7 +61,9 @@ def _features(cache, names, kind):
     return np.concatenate([trivial_features(cache.read(rows[i:i+512]), kind) for i in range(0, len(rows), 512)])
 
 def _fit_predict(train, labels, images):
-    "The probability of one finding for each row of `images`."
+    "The probability of one finding for each row of `images`, from the images that are judged."
+    known = judged_images(labels)
+    train, labels = train[known], labels[known]
     if labels.min() == labels.max(): return np.full(len(images), float(labels.mean()))
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(train, labels)
     return model.predict_proba(images)[:, 1]

@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from scipy import special
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from .confounders import REPEATS, cross_fitted, cross_fitted_auroc
+from .strata import stratified_delong
 from ..core.errors import BadInput, summarise
 from ..metrics.calibration import CLIP, calibration_error, recalibration
-from ..metrics.intervals import auroc_ci, auroc_delong, judged_images, proportion_ci
+from ..metrics.intervals import (
+    auroc_ci, auroc_delong, judged_images, paired_difference, proportion_ci, too_few_patients)
 from ..metrics.predictions import ScoredSet
 from ..metrics.tables import auroc_table, operating_table, unpaired_table
 from ..metrics.thresholds import patient_folds
@@ -129,42 +130,37 @@ def place_auroc(
     first: ScoredSet, # A hospital, as `common_findings` gives it
     second: ScoredSet, # Another
     *,
-    seed: int=0, # Seed of the folds
+    seed: int=0, # Seed of the first division into folds
 ) -> pd.DataFrame: # told_by (outputs, labels), auroc, low, high
     "How well outputs, and labels alone, tell one hospital from the other."
     place = np.repeat([0, 1], [len(first.labels), len(second.labels)])
     patients = np.concatenate([first.patients, second.patients])
     outputs = pd.concat([first.predictions, second.predictions])[first.findings].to_numpy()
     labels = np.nan_to_num(np.vstack([first.labels, second.labels]).astype(float), nan=.5)
-    rows = []
+    folds, rows = np.stack([patient_folds(patients, seed=seed*REPEATS+r) for r in range(REPEATS)]), []
     for name, features in (("outputs", special.logit(np.clip(outputs, CLIP, 1-CLIP))), ("labels", labels)):
-        area = auroc_delong(place, _cross_predicted(features, place, patients, seed), patients)
+        x = StandardScaler().fit_transform(features)
+        scores = np.stack([cross_fitted(x, place[:, None], fold)[:, 0] for fold in folds])
+        area = cross_fitted_auroc(place, scores, folds, patients)
         rows.append((name, area.value, *auroc_ci(area)))
     return pd.DataFrame(rows, columns=["told_by", "auroc", "low", "high"])
-
-def _cross_predicted(features, place, patients, seed):
-    "Log odds of the second hospital for each image, from other patients."
-    fold, scores = patient_folds(patients, 5, seed), np.empty(len(place))
-    for k in range(5):
-        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(features[fold != k], place[fold != k])
-        scores[fold == k] = model.decision_function(features[fold == k])
-    return scores
 
 # %% ../../nbs/05_audit/06_external.ipynb #a0c9494c
 def pooled_table(
     hospitals: Mapping[str, ScoredSet], # As `common_findings` gives them
-) -> pd.DataFrame: # finding, pooled, within (weighted by pairs), gain, by_place (the hospital's prevalence alone)
-    "AUROC of pooled images, within hospitals, and of the hospital's prevalence alone."
-    labels = np.vstack([s.labels for s in hospitals.values()])
-    scores = pd.concat([s.predictions for s in hospitals.values()], ignore_index=True)
+) -> pd.DataFrame: # finding, pooled, within (pairs of one hospital), gain, low, high, by_place (its prevalence alone)
+    "AUROC of pooled images, within hospitals, how much higher the first is with its 95% interval, and of prevalence alone."
+    patients = np.concatenate([s.patients for s in hospitals.values()])
     place = np.repeat(np.arange(len(hospitals)), [len(s.labels) for s in hospitals.values()])
     rows = []
     for i, finding in enumerate(next(iter(hospitals.values())).findings):
-        y, s = labels[:, i], scores[finding].to_numpy()
-        areas = [auroc_delong(y, s, among=place == k) for k in range(len(hospitals))]
-        pairs = [a.positives*a.negatives for a in areas]
-        within = np.average([np.nan_to_num(a.value) for a in areas], weights=pairs) if sum(pairs) else np.nan
-        prevalence = np.array([(y[place == k] == 1).mean() for k in range(len(hospitals))])
-        pooled = auroc_delong(y, s).value
-        rows.append((finding, pooled, within, pooled-within, auroc_delong(y, prevalence[place]).value))
-    return pd.DataFrame(rows, columns=["finding", "pooled", "within", "gain", "by_place"])
+        labels = np.concatenate([s.labels[:, i] for s in hospitals.values()])
+        scores = np.concatenate([s.predictions[finding] for s in hospitals.values()])
+        known = judged_images(labels)
+        y, s, where, who = labels[known] == 1, scores[known], place[known], patients[known]
+        pooled, within = auroc_delong(y, s, who), stratified_delong(y, s, where, who)
+        gain = paired_difference([pooled], [within])
+        ends = (np.nan, np.nan) if too_few_patients(pooled) else (gain.low, gain.high)
+        prevalence = np.bincount(where, y)/np.maximum(np.bincount(where), 1)
+        rows.append((finding, pooled.value, within.value, gain.value, *ends, auroc_delong(y, prevalence[where]).value))
+    return pd.DataFrame(rows, columns=["finding", "pooled", "within", "gain", "low", "high", "by_place"])

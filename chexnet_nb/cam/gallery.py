@@ -274,7 +274,9 @@ def _source_sizes(gallery, names) -> pd.DataFrame:
 def _is_training_data(run, data) -> bool:
     "Whether a folder holds the run's data: the same path, or the same source; equal file names alone prove nothing."
     data, own = Path(data).resolve(), run.data
-    return own is not None and data.is_relative_to(own.resolve()) or read_source(data) == run.source
+    source = read_source(data)
+    same = source == run.source and not source.details.get("unmarked") # Two folders can have the same name
+    return own is not None and data.is_relative_to(own.resolve()) or same
 
 def open_folder(
     run: str|Path, # Folder with a checkpoint

@@ -105,7 +105,7 @@ def did_you_mean(
 
 # %% ../../nbs/00_core/01_errors.ipynb #6f0e11a6
 EARLIER_NAMES = dict( # Earlier name -> name today
-    on_bad="on_error", absent="missing", pneumoniamnist="medmnist pneumonia",
+    on_bad="on_error", absent="missing", pneumoniamnist="medmnist pneumonia", agreement="panel",
     stop_after="early_stop_patience", plateau="lr_patience", decay="lr_factor", accumulate="accumulate_batches",
     moving_average="ema_decay", norm="batch_norm", views="tta", average="tta",
     shift="max_shift", crop="min_crop", rotate="max_rotate")

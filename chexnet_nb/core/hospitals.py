@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 
-from .csv import normalise_name, read_table
+from .csv import check_unique, normalise_name, read_table
 from .errors import BadInput, did_you_mean, summarise
 from .files import resource_path
 
@@ -44,6 +44,9 @@ class Form:
     yes: tuple=("1", "yes", "true") # Words for a finding that is present
     no: tuple=("0", "no", "false") # Words for one that is absent
     uncertain: tuple=("-1",) # Words for one that the report leaves open; an empty cell is unmentioned
+    box: tuple=() # Columns of a row's box in pixels: left, top, width, height
+    corners: tuple=() # Or those of left, top, right, bottom
+    size: tuple=() # Columns of the width and height of the image that boxes were drawn on
     beside: tuple=() # Name of a second table in the same folder, the key that it shares, its name there; "" or why it is needed
 
 # %% ../../nbs/00_core/09_hospitals.ipynb #7bc13041
@@ -59,11 +62,11 @@ FORMS = {
                       beside=("*mimic-cxr*metadata.csv*", "study_id", "study_id", "it names the images of each study")),
     "PadChest": Form("ImageID", ("ImageID", "Projection", "Labels"), labels="Labels", patient="PatientID", study="StudyID",
                      view="Projection", frontal=("PA", "AP", "AP_horizontal"), sex="PatientSex_DICOM"),
-    "VinBigData": Form("image_id", ("image_id", "class_name", "rad_id"), labels="class_name", separator="", repeated=True,
-                       reader="rad_id"),
+    "VinBigData": Form("image_id", ("image_id", "class_name", "x_min"), labels="class_name", separator="", repeated=True,
+                       reader="rad_id", corners=("x_min", "y_min", "x_max", "y_max")),
     "VinDr-CXR": Form("image_id", ("image_id", "Aortic enlargement", "Nodule/Mass"), reader="rad_id"),
     "RSNA": Form("patientId", ("patientId", "Target"), {"Target": "Lung opacity"}, repeated=True, view="ViewPosition",
-                 frontal=("AP", "PA"), sex="PatientSex", age="PatientAge",
+                 frontal=("AP", "PA"), sex="PatientSex", age="PatientAge", box=("x", "y", "width", "height"),
                  beside=("*dicom_headers.csv*", "patientId", "PatientID", "")),
     "Open-i": Form("imageid", labels="major", patient="uId", study="uId", view="View Position", frontal=("AP", "PA"),
                    beside=("nlmcxr_dicom_metadata.csv*", "imageid", "imageid", "")),
@@ -73,6 +76,8 @@ MAPPINGS = (".yaml", ".yml")
 _EXPECTED = f"expected a label table in one of the forms {', '.join(FORMS)}, a table of 0/1 columns, or a mapping file"
 
 # %% ../../nbs/00_core/09_hospitals.ipynb #2c0fb481
+_SIDES = dict(box=("left", "top", "width", "height"), corners=("left", "top", "right", "bottom"), size=("width", "height"))
+
 def read_mapping(
     path: str|Path, # YAML file: `table`, and the keys of `Form`
 ) -> tuple[Path, Form]: # The table, and its form
@@ -92,7 +97,26 @@ def read_mapping(
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
     form = Form(**given | dict(repeated=given.get("repeated") == "true"))
     _words(form, path)
+    _check_mapping(form, path)
     return table, form
+
+def _check_mapping(form, path):
+    "Raise `BadInput` for a value that cannot be what its key says."
+    if isinstance(form.findings, str):
+        raise BadInput(f"{path}: findings is {form.findings!r}; write columns as [a, b], or as {{column: finding}}")
+    names = list(form.findings.values()) if isinstance(form.findings, Mapping) else list(form.findings)
+    if twice := {n for n in names if names.count(n) > 1}:
+        raise BadInput(f"{path}: two columns mean {summarise(sorted(twice))}; keep one")
+    if both := [c for c in form.findings if c in (form.image, form.labels, form.patient, form.study, form.view, form.reader)]:
+        raise BadInput(f"{path}: column {summarise(both)} cannot be a finding and something else; correct it")
+    for key, sides in _SIDES.items():
+        if (columns := getattr(form, key)) and (len(columns) != len(sides) or isinstance(columns, str)):
+            raise BadInput(f"{path}: {key} takes {len(sides)} columns, [{', '.join(sides)}]; found {columns}")
+    if form.box and form.corners: raise BadInput(f"{path} has both box and corners; keep one")
+    for key in ("patient", "study"):
+        try: groups = re.compile(getattr(form, key)).groups
+        except re.error as e: raise BadInput(f"{path}: {key} is neither a column nor a pattern ({e}); correct it") from None
+        if groups > 1: raise BadInput(f"{path}: the pattern of {key} has {groups} groups; keep one, in brackets")
 
 def _words(form, source) -> dict[str, int]:
     "Word -> code; raises `BadInput` for a word that means two things."
@@ -216,7 +240,8 @@ def _read_reports(path) -> pd.DataFrame: # imageid, uId, major
 
 def _columns(form, header) -> list[str]:
     "The columns of a form that a table has."
-    named = {form.image, form.labels, form.reader, form.patient, form.study, form.view, form.sex, form.age, *form.beside[1:3]}
+    named = {form.image, form.labels, form.reader, form.patient, form.study, form.view, form.sex, form.age, *form.beside[1:3],
+             *form.box, *form.corners, *form.size}
     every = () if form.labels or form.findings else header
     return [c for c in header if c in named or c in form.findings or c in every]
 
@@ -281,6 +306,7 @@ class HospitalTable(NamedTuple):
     notes: list[str] # What was left out, in sentences
     broader: dict[str, list[str]] # Finding of NIH -> labels that are broader, where nothing else means it
     left_out: tuple[str, ...] # Images that are not frontal, or not judged
+    boxes: pd.DataFrame # Image Index, finding, x, y, w, h in pixels, width and height of the image and reader where known
 
 def _frontal(rows, said, form):
     "The frontal views, and a note on the others."
@@ -311,6 +337,28 @@ def _once(rows, said):
             "judgements contradict an earlier one and are not counted.")
     return merged, most.mask(differ, np.int8(UNCERTAIN)), [note]
 
+# %% ../../nbs/00_core/09_hospitals.ipynb #d422cf9c
+def _boxes(table, rows, said, form, source) -> pd.DataFrame: # As in `HospitalTable`
+    "The boxes of a table, one for each finding of a row that has one."
+    columns = [*(form.box or form.corners)]
+    missing = [c for c in columns if c not in table]
+    if missing and not form.known_by:
+        raise BadInput(f"{source}: no column {summarise(missing)} for boxes; found {summarise(table.columns, 20)}")
+    if missing or not columns: return pd.DataFrame(columns=["Image Index", "finding", "x", "y", "w", "h"])
+    text = table[[*columns, *(c for c in form.size if c in table)]]
+    numbers, drawn = text.apply(pd.to_numeric, errors="coerce"), text[columns].notna().any(axis=1).to_numpy()
+    x, y, w, h, *size = numbers.to_numpy(float).T
+    if form.corners: w, h = w-x, h-y
+    if (bad := drawn & ~(np.isfinite([x, y, w, h, *size]).all(0) & (w > 0) & (h > 0))).any():
+        row = int(np.argmax(bad))
+        raise BadInput(f"{source}: row {row+2} ({rows['Image Index'].iloc[row]}) has no box in {', '.join(text)}: "
+                       f"{', '.join(map(str, text.iloc[row]))} ({bad.sum():,} such rows); correct it, or leave all empty")
+    row, finding = np.nonzero((said.to_numpy() == YES) & drawn[:, None])
+    place = dict(zip(("x", "y", "w", "h", "width", "height"), (x, y, w, h, *size)))
+    boxes = pd.DataFrame({"Image Index": rows["Image Index"].to_numpy()[row], "finding": said.columns.to_numpy()[finding]}
+                         | {name: values[row] for name, values in place.items()})
+    return boxes.assign(reader=rows["reader"].to_numpy()[row]) if "reader" in rows else boxes
+
 # %% ../../nbs/00_core/09_hospitals.ipynb #1d8b2011
 def read_hospital(
     path: str|Path, # Label table, archive of reports, or mapping file
@@ -319,17 +367,21 @@ def read_hospital(
 ) -> HospitalTable:
     "Read a label table of any form but NIH's; raises `BadInput` for one that is not recognised, or an unknown word."
     path, name, form = table_form(path)
+    if form is None and "Image Index" in read_table(path, _EXPECTED, nrows=0):
+        raise BadInput(f"{path} needs no conversion: every --labels takes a table with Image Index and 0/1 columns as it is")
     if form is None: raise BadInput(f"{path} has no known form; {_EXPECTED}")
     table = _read_columns(path, form)
     if form.beside: table = _beside(path, form, table)
     rows, said = _identity(table, form, path), _said(table, form, path)
     whose = f" of {rows['Patient ID'].nunique():,} patients" if "Patient ID" in rows else ""
     size = f"{len(rows):,} rows of {rows['Image Index'].nunique():,} images{whose} in {name or 'your own'} form."
+    terms = read_vocabulary()[read_vocabulary()["set"] == name]
+    boxes = _boxes(table, rows, _to_findings(said, terms, True)[0], form, path)
     if form.repeated: rows, said = _merged(rows, said)
     every, again = rows["Image Index"], []
-    if "reader" in rows and not form.repeated: rows, said, again = _once(rows, said)
+    if "reader" not in rows: check_unique(every, path)
+    elif not form.repeated: rows, said, again = _once(rows, said)
     rows, said, others = (rows, said, []) if laterals else _frontal(rows, said, form)
-    terms = read_vocabulary()[read_vocabulary()["set"] == name]
     said, judged = _to_findings(said, terms, bool(form.labels))
     said, judged, contradictions = _check_contradictions(rows, said, judged, form, path)
     others = [*again, *others, *contradictions]
@@ -337,8 +389,8 @@ def read_hospital(
     broad = terms[(terms.relation == "broader") & terms.label.isin(said) & ~terms.finding.isin(said)]
     broader = {finding: labels.tolist() for finding, labels in broad.groupby("finding", sort=False).label}
     rows, said = (part[judged].reset_index(drop=True) for part in (rows, said))
-    left_out = tuple(every[~every.isin(rows["Image Index"])])
-    return HospitalTable(name, rows, said, [size, *others], broader, left_out)
+    left_out, boxes = tuple(every[~every.isin(rows["Image Index"])]), boxes[boxes["Image Index"].isin(rows["Image Index"])]
+    return HospitalTable(name, rows, said, [size, *others], broader, left_out, boxes.reset_index(drop=True))
 
 def _check_contradictions(rows, said, judged, form, source):
     "Raise `BadInput` for an image without and with a finding; of a reader it is uncertain, of PadChest left out, with a note."
@@ -361,6 +413,7 @@ def _said(table, form, source) -> pd.DataFrame:
     "The labels of every row as codes."
     if form.labels: return _listed(table[form.labels], form.separator)
     known, images = {form.image, form.reader, form.patient, form.study, form.view, form.sex, form.age}, table[form.image]
+    known |= {*form.box, *form.corners, *form.size}
     names = form.findings if isinstance(form.findings, Mapping) else {c: c for c in form.findings or table.columns}
     words = _words(form, source)
     return pd.DataFrame({names[c]: _codes(table[c], words, images, source) for c in names if c not in known})
@@ -405,7 +458,8 @@ def hospital_labels(
     "The labels of a hospital; where several readers read an image, what more than half of them say."
     rows, said, notes = table.rows, table.said, list(table.notes)
     if "reader" in rows:
-        votes = (said == YES).groupby(rows["Image Index"], sort=False).mean()
+        each = (said == YES).groupby([rows["Image Index"], rows["reader"]], sort=False).mean() # One vote, however often they read
+        votes = each.groupby(level=0, sort=False).mean()
         rows, said = rows.drop_duplicates("Image Index").drop(columns="reader"), (votes > .5)*np.int8(YES-NO)+np.int8(NO)
         notes.append("Several readers read each image: a finding is present if more than half of them say so.")
         rows, said = rows.reset_index(drop=True), said.reset_index(drop=True)

@@ -63,8 +63,8 @@ def prepare_data(
     "Prepare the images, read their labels and split them; raises `BadInput` as those steps do."
     findings = list(filter(None, map(str.strip, findings.split(",")))) if isinstance(findings, str) else findings
     table = read_training_labels(labels or data, findings, uncertain)
-    prepared, source = prepare_release(data, size, cache, on_error=on_error, progress=progress), read_source(data)
-    if source == NIH and (form := table.attrs.get("form")): source = Source(form, "its own label table")
+    prepared = prepare_release(data, size, cache, on_error=on_error, progress=progress)
+    source = read_source(data, table.attrs.get("form", ""))
     table = _check_labels(match_table(table, prepared.paths, str(labels or data)), prepared, missing, progress,
                           own=labels is not None or label_file(data)[0].parent == Path(data))
     rows = make_split(table, prepared.names, split, lists=lists, data=data, seed=seed, missing=missing,

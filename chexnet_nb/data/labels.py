@@ -284,7 +284,6 @@ def _hospital_labels(path, uncertain):
     "The labels of another hospital; each image is a patient of its own where nobody names the patients."
     table = hospital_labels(read_hospital(path), uncertain, source=path)
     attrs = table.attrs
-    check_unique(table["Image Index"], path)
     if "Patient ID" in table: table["Patient ID"] = read_patients(table, "Patient ID", path)
     else:
         table.insert(1, "Patient ID", table["Image Index"])

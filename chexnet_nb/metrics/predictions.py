@@ -129,7 +129,7 @@ def check_new_file(
     path: str|Path, # Where a table will be written
 ) -> None:
     "Raise `BadInput` if the file exists or cannot be written."
-    if Path(path).exists(): raise BadInput(f"{path} exists; predictions are never overwritten: name another file")
+    if Path(path).exists(): raise BadInput(f"{path} exists; results are never overwritten: name another file")
     check_writable(path)
 
 # %% ../../nbs/03_metrics/01_predictions.ipynb #73d094aa

@@ -62,7 +62,7 @@ def _ranges(rng, ranges):
 
 # %% ../../nbs/02_phantom/01_anatomy.ipynb #d830a8e8
 def anatomy(
-    row: Mapping, # A row of the label table: Image Index, Patient ID, Patient Gender, View Position
+    row: Mapping, # A row of the label table: Image Index, Patient ID, Patient Gender, View Position; Scanner for a chosen one
     seed: int=0, # The phantom's seed
 ) -> SimpleNamespace: # Lengths by name, in image widths
     "The lengths of one image's chest: the patient's own, changed by the visit; in AP views the heart is magnified."
@@ -70,7 +70,7 @@ def anatomy(
                         **_ranges(rng_for(seed, "visit", row["Image Index"]), VISIT))
     a.patient, a.image, a.seed = row["Patient ID"], row["Image Index"], seed
     a.female, a.ap = row["Patient Gender"] == "F", row["View Position"] == "AP"
-    a.scanner = scanner_of(a.image, seed)
+    a.scanner = row.get("Scanner") or scanner_of(a.image, seed)
     a.base += a.breath - .01*a.ap
     a.heart += a.beat + MAGNIFIED*a.ap
     a.marks = 1.

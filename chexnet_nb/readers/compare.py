@@ -24,7 +24,7 @@ from .f1 import (
     f1_table, leave_one_out_majority, majority_positives, majority_truth, network_thresholds, rater_samples,
     threshold_data, threshold_samples, units_of)
 from .kappa import kappa_table
-from .panel import Panel, common_images, make_panel, read_readers
+from .panel import Panel, common_images, make_panel, read_readers, readers_panel
 
 # %% ../../nbs/04_readers/04_compare.ipynb #93663384
 def rater_counts(
@@ -211,13 +211,13 @@ def compare_readers(
                       resample if patients.known else "images")
 
 # %% ../../nbs/04_readers/04_compare.ipynb #73c1a14b
-def _tables(panel, unit, n_boot, seed, thresholds, drawn, method):
+def _tables(panel, unit, n_boot, seed, thresholds, drawn, method, reference=None):
     "The tables that are written as CSV."
     positives, samples = majority_positives(panel, unit), rater_samples(panel, unit, n_boot, seed, thresholds=drawn)
     return dict(f1=f1_table(panel, samples, positives, method=method),
                 differences=differences_table(panel, samples, positives),
                 kappa=kappa_table(panel, unit, positives, n_boot, seed), raters=rater_counts(panel, thresholds),
-                accuracy=rater_points(panel, unit))
+                accuracy=rater_points(panel, unit, reference=reference))
 
 def _scores_table(panel):
     "The network's probabilities on the panel, as a predictions table."
@@ -226,12 +226,6 @@ def _scores_table(panel):
     return scores
 
 # %% ../../nbs/04_readers/04_compare.ipynb #379b4a0b
-def _readers_alone(readers):
-    "A panel whose network judges nothing."
-    findings = list(readers.columns[2:])
-    silent = pd.DataFrame({"Image Index": readers["Image Index"].unique(), **dict.fromkeys(findings, 0.)})
-    return make_panel(readers, silent, dict.fromkeys(findings, np.nan))
-
 def _reference(panel, truth, labels):
     "The reference standard of a panel, shape (images, findings), NaN where there is none; and notes."
     known = truth.set_index("Image Index").reindex(panel.images).reindex(columns=panel.findings).to_numpy(float)
@@ -260,18 +254,18 @@ def score_readers(
     check_choice(method, F1_METHODS, "method for intervals")
     judged = read_readers(readers, findings)
     truth = read_truth(labels, parse_findings(findings), uncertain) if labels else None
-    panel = _readers_alone(judged)
+    panel = readers_panel(judged)
     reference, unlabelled = (None, []) if truth is None else _reference(panel, truth, labels)
     patients = _patients(panel.images, truth, judged.attrs["patients"])
     unit = units_of(panel, resample, patients.ids)
     notes = [*judged.attrs["notes"], *panel.notes, *unlabelled, *([patients.note] if resample == "patients" else [])]
-    tables = _without_network(_tables(panel, unit, n_boot, seed, dict.fromkeys(panel.findings, np.nan), None, method))
-    tables["accuracy"] = rater_points(panel, unit, reference=reference)
+    none = dict.fromkeys(panel.findings, np.nan)
+    tables = _without_network(_tables(panel, unit, n_boot, seed, none, None, method, reference))
     return Comparison(panel, {}, "", tables, {}, None, list(filter(None, notes)), "", resample if patients.known else "images")
 
 def _without_network(tables):
     "The tables of `_tables` without the rows and columns of a network."
     f1, kappa = tables["f1"], tables["kappa"]
-    return dict(f1=f1[(f1.protocol != "paper") & ~f1.rater.isin(["network", "difference"])],
+    return dict(f1=f1[~f1.rater.isin(["network", "difference"])],
                 kappa=kappa[(kappa[["first", "second"]] != "network").all(axis=1)],
-                raters=tables["raters"].drop(columns=["threshold", "network"]))
+                raters=tables["raters"].drop(columns=["threshold", "network"]), accuracy=tables["accuracy"])

@@ -99,18 +99,25 @@ def labels(
     out=None, # Standard label table to write; without it, the counts alone are shown
     uncertain:str=None, # Labels left open (-1) count as "positive", "negative" or "ignore"; must be chosen to write a table
     laterals:bool=False, # Keep images that are not frontal
+    boxes=None, # Table of the boxes to write; in a data folder under the name boxes.csv, the browser shows them
 ):
     "Read another hospital's label table: what it says of each finding, and a table that every command reads."
     from chexnet_nb.core.csv import write_table
     from chexnet_nb.core.hospitals import count_said, hospital_labels, mapping_text, read_hospital, standard_table
+    from chexnet_nb.metrics.predictions import check_new_file
     found = read_hospital(file, laterals=laterals)
     say(*found.notes, count_said(found.said).to_string(index=False), *mapping_text(found))
-    if out is None: return
-    from chexnet_nb.metrics.predictions import check_new_file
-    check_new_file(out)
-    table = hospital_labels(found, uncertain, source=file)
-    write_table(standard_table(table), out, float_format="%g")
-    say(*table.attrs["notes"][len(found.notes):], f"{len(table):,} images in {out}")
+    if boxes and found.boxes.empty:
+        raise BadInput(f"{file} has no boxes; leave out --boxes, or name their columns in a mapping file, such as box: [x, y, w, h]")
+    if out and boxes and Path(out) == Path(boxes): raise BadInput(f"{out} cannot hold both labels and boxes; name two files")
+    for written in filter(None, (out, boxes)): check_new_file(written)
+    if out:
+        table = hospital_labels(found, uncertain, source=file)
+        write_table(standard_table(table), out, float_format="%g")
+        say(*table.attrs["notes"][len(found.notes):], f"{len(table):,} images in {out}")
+    if boxes:
+        write_table(found.boxes, boxes, float_format="%g")
+        say(f"{len(found.boxes):,} boxes on {found.boxes['Image Index'].nunique():,} images in {boxes}")
 
 # %% ../../nbs/10_report/08_cli.ipynb #caea16bf
 def train(
@@ -420,7 +427,7 @@ def usage() -> str:
 def _find_command(name) -> Callable:
     "The function of a subcommand; raises `BadInput` for an unknown one."
     if name in COMMANDS: return COMMANDS[name]
-    check_renamed(name, EARLIER_NAMES.values())
+    check_renamed(name, [new for new in EARLIER_NAMES.values() if new.split()[0] in COMMANDS])
     raise BadInput(f"unknown command {name!r}{did_you_mean(name, COMMANDS)}")
 
 def _describe_experiment(experiment):

@@ -49,6 +49,7 @@ def find_experiment(
 ) -> Path: # Its notebook
     "The notebook of an experiment; raises `BadInput` for an unknown name."
     found = find_experiments(folder)
+    check_renamed(name, found)
     if name not in found: raise BadInput(f"unknown experiment {name!r}{did_you_mean(name, found)}")
     return found[name]
 

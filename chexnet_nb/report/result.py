@@ -159,7 +159,7 @@ def radiologists(
     readers, # Reader table
     predictions=None, # The network's, preferably of more images than were read; by default the readers alone
     *,
-    out=None, # Result folder; by default reports/radiologists-READERS-TABLE
+    out=None, # Result folder; by default reports/radiologists-READERS-TABLE, of readers alone reports/panel-READERS
     findings=None, # Findings, separated by commas, of any vocabulary; by default those of NIH's 14 in the tables
     labels=None, # Label table of any form to fit the threshold on; of readers alone the reference standard, else their majority
     uncertain:str=None, # Labels left open (-1) count as "positive", "negative" or "ignore"; must be chosen if there are any
@@ -177,7 +177,7 @@ def radiologists(
                        "--fixed")
     values = dict(findings=findings, resample=resample, method=method, n_boot=n_boot, seed=seed, synthetic=synthetic)
     with _as_files(_given(readers=readers, predictions=predictions, labels=labels)) as files:
-        if predictions is None: return _report("agreement", out, files, **files, **values, uncertain=uncertain)
+        if predictions is None: return _report("panel", out, files, **files, **values, uncertain=uncertain)
         return _report("radiologists", out, files, **files, **values, uncertain=uncertain, thresholds=thresholds, fixed=fixed)
 
 

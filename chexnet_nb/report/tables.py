@@ -283,7 +283,8 @@ def data_note(
     if source.synthetic:
         drawn = "Synthetic data: the images are drawn, and no number here says anything about radiographs."
         return Html(f"<p><strong>{drawn}</strong> {size}</p>")
-    title, labels, *rest = map(escape_text, (source.title, source.labels, *source.notes, f"{source.citation}; {source.terms}."))
+    origin = "; ".join(filter(None, (source.citation, source.terms)))
+    title, labels, *rest = map(escape_text, (source.title, source.labels, *source.notes, *([f"{origin}."] if origin else [])))
     return Html(f"<p><strong>{title}</strong>; labels: {labels}. {' '.join([size, *rest])}</p>")
 
 # %% ../../nbs/10_report/02_tables.ipynb #93d74bde

@@ -48,7 +48,7 @@ from ..runs.inference import predict
 from ..runs.run import Run
 from .augment import augment
 from .callbacks import AtomicCheckpointIO, BestAndLast, Curves, Progress, StepCheckpoint, last_checkpoint
-from .frozen import fit_frozen
+from .frozen import fit_frozen, load_start
 from .losses import recipe_loss
 from .optimiser import new_optimiser, new_schedule
 
@@ -319,6 +319,7 @@ def first_network(
     model, wanted = Run(start).require_finished().model(), (tuple(findings), recipe.architecture, recipe.size)
     for name, there, here in zip(("findings", "architecture", "size"), (model.findings, model.architecture, model.size), wanted):
         if there != here: raise BadInput(f"{start} has the {name} {there}, the recipe {here}; name another run or change that")
+    if "val" in Run(start).fitted_on: load_start(model, Path(start))
     model.weights_origin = f"the run {Path(start).name}, with weights {weights_fingerprint(model)}"
     return model
 

@@ -39,8 +39,9 @@ def restore_data(
     cache_folder = earlier.cache.path if earlier.cache and not data else None
     on_error = opened.get("on_error", opened.get("on_bad", "stop")) # Its name in 0.2
     cache = prepare_release(folder, record["recipe"]["size"], cache_folder, on_error=on_error, progress=progress)
-    labels, source = opened.get("labels") or folder, read_source(folder)
+    labels = opened.get("labels") or folder
     table = match_table(read_training_labels(labels, opened.get("findings"), opened.get("uncertain")), cache.paths, str(labels))
+    source = read_source(folder, table.attrs.get("form", ""))
     present = table[table["Image Index"].isin(cache.names)].reset_index(drop=True)
     labels = labels_used(table, NIH if opened.get("labels") else source)
     study = PreparedData(folder, cache, present, earlier.split, source, labels, table.attrs.get("findings", ()), opened=opened)
