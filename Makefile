@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 # The experiments of `make reports`, and the seconds that each took on two processors.
 SECONDS := evaluate:4 radiologists:9 panel:12 compare:3 scoreboard:6 audit:19 external:14 \
-           chexnet14:410 localization:17 pneumonia:175
+           chexnet14:410 localization:17 maps:40 pneumonia:175
 EXPERIMENTS := $(foreach each,$(SECONDS),$(firstword $(subst :, ,$(each))))
 START := $(shell date +%s)
 
@@ -28,7 +28,7 @@ hooks: $(READY)
 # can be opened after minutes; those that draw a phantom and train a network follow.
 reports: $(EXPERIMENTS:%=reports/%/report.json)
 	$(BIN)/chexnet index
-reports/localization/report.json: reports/chexnet14/report.json
+reports/localization/report.json reports/maps/report.json: reports/chexnet14/report.json
 reports/%/report.json: $(READY)
 	$(BIN)/chexnet run $*
 	@$(BIN)/python .ci/progress.py $(START) $(SECONDS)

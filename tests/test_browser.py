@@ -360,3 +360,27 @@ def test_first_film_of_a_folder_has_its_probabilities(project, tmp_path):
     browser = CamBrowser(project/"reports/chexnet14/run", project/"phantom", exports=tmp_path)
     browser.halt()
     assert None not in browser.film["probabilities"] and browser.film["name"] == browser.names[0] and browser.film["image"]
+
+
+def test_layers(project, tmp_path):
+    "What is outlined and where the finding usually lies, each by its key; without outlines there is no button for them."
+    from chexnet_nb.cam.browser import CamBrowser, write_page
+    from chexnet_nb.data.labels import read_boxes
+    outlines = tmp_path/"outlines.csv" # The phantom's boxes, drawn at 256 px
+    read_boxes(project/"phantom").assign(width=256, height=256).to_csv(outlines, index=False)
+    run, options = project/"reports/chexnet14/run", dict(finding="Effusion", exports=tmp_path)
+    for given, drawn in ((outlines, ["outlines", "prior"]), (None, ["prior"])):
+        browser = CamBrowser(run, outlines=given, **options)
+        browser.show = "labelled"
+        with paged(write_page(browser, tmp_path/f"{len(drawn)}.html", films=3).as_uri()) as (page, errors, asked):
+            page.wait_for_function("() => document.querySelector('.cam-browser .cam-picture')?.naturalWidth", timeout=150_000)
+            count = lambda name: page.locator(f".cam-pane:first-child .cam-{name}").count()
+            assert [name for name in ("outlines", "prior") if page.locator(".cam-bar button", has_text=name).count()] == drawn
+            assert count("prior") == 0 and count("outline") == ("outlines" in drawn)
+            page.locator(".cam-bar").click(position=dict(x=2, y=2))
+            page.keyboard.press("u")
+            assert page.locator(".cam-pane:first-child .cam-prior").get_attribute("d").startswith("M")
+            page.keyboard.press("l")
+            assert count("outline") == 0
+            shot(page, f"layers-{len(drawn)}")
+            assert not errors and not asked, (errors, asked)

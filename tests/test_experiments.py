@@ -6,6 +6,7 @@ import pytest
 import warm
 import yaml
 
+from chexnet_nb.cam.localization import RIVALS
 from chexnet_nb.models.recipe import RECIPES, new_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -72,6 +73,16 @@ def test_pneumonia(phantom, tmp_path):
 @on_phantom
 def test_localization(chexnet14, phantom, tmp_path):
     assert run(tmp_path/"localization", "localization", f"run={chexnet14/'run'}", f"data={phantom}", "n_boot=100")["synthetic"]
+
+
+@on_phantom
+def test_maps(chexnet14, phantom, tmp_path):
+    out = tmp_path/"maps"
+    headline = run(out, "maps", f"run={chexnet14/'run'}", f"data={phantom}", "films=all", "n_boot=100")
+    assert headline["synthetic"] and "usually lie" in headline["title"]
+    lines = (out/"beats.csv").read_text().splitlines()
+    assert lines[0] == "finding,against,measure,images,patients,network,other,difference,low,high,p,p_adjusted"
+    assert {line.split(",")[1] for line in lines[1:]} == {*RIVALS} and "usually lies" in (out/"index.html").read_text()
 
 
 @on_phantom

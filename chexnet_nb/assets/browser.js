@@ -1,6 +1,8 @@
 // The viewer of class activation maps, after maps.js and film.js. Python (or an exported page) sends films; window, zoom, map and boxes are
 // drawn here, so that none of them waits for a kernel.
 const MAX_ZOOM = 12;
+const LAYERS = [["l", "outlines", "white line, what radiologists outlined"], // Key, name in `look`, text
+                ["u", "prior", "yellow, where it usually lies in other patients"]];
 
 class Viewer {
   constructor(model) {
@@ -26,6 +28,8 @@ class Viewer {
   }
 
   get look() { return this.model.get("look"); }
+
+  get layers() { return LAYERS.filter(([, name]) => this.about.layers?.includes(name)); }
 
   // Toolbar, stage and panel, made once.
   build() {
@@ -76,6 +80,7 @@ class Viewer {
            button("›", "next film (right key)", () => this.step(1))),
       this.window, toggle("inverted", "invert", "black and white exchanged (i)"), toggle("map", "map", "map (o)"),
       toggle("contour", "contour", "contour of the map (c)"), toggle("boxes", "boxes", "boxes (b)"),
+      ...this.layers.map(([key, name, text]) => toggle(name, name, `${text} (${key})`)),
       toggle("side_by_side", "earlier", "the same patient's earlier film beside it (p)"),
       button("reset", "window and zoom as at first (r)", () => this.reset()),
       button("full screen", "full screen (f)", () => this.fullScreen()), button("?", "keys (?)", () => this.toggleKeys()));
@@ -103,7 +108,8 @@ class Viewer {
     this.same = soft("the same patient");
     return make("div", {className: "cam-panel"}, this.bars, soft("● labelled   | operating point   orange: at or above it"),
       slider("opacity", "map", 0, 1), slider("share", "contour and boxes", .1, .95), legend,
-      soft("boxes: cyan from the map, faint below the operating point; dashed white true"), ...notes.map(text => soft(text)),
+      soft("boxes: cyan from the map, faint below the operating point; dashed white true"),
+      ...this.layers.map(([, name, text]) => soft(`${name}: ${text}`)), ...notes.map(text => soft(text)),
       this.same, this.strip, ...this.page ? [] : [this.note, save]);
   }
 
@@ -297,6 +303,7 @@ class Viewer {
       [presets.map((_, i) => `${i+1}`), presets.map((_, i) => i+1).join(" "), `window: ${presets.join(", ")}`,
        i => this.choosePreset(presets[i])],
       toggle("i", "inverted", "invert"), toggle("o", "map", "map"), toggle("c", "contour", "contour"), toggle("b", "boxes", "boxes"),
+      ...this.layers.map(layer => toggle(...layer)),
       toggle("p", "side_by_side", "the same patient's earlier film beside it"),
       [["r"], "r", "window and zoom as at first", () => this.reset()], [["f"], "f", "full screen", () => this.fullScreen()],
       ...this.page ? [] : [[["e"], "e", "save the picture as PNG", () => this.save()], [["n"], "n", "note", () => this.note.focus()]],

@@ -1,5 +1,6 @@
 // One film on the page, after maps.js: its picture under its map, and what is known about it.
 const RASTER = 384; // Longest side of the enlarged map, in pixels
+const MASK = 256, PRIOR = 32; // Sides of an outline's mask and of a location prior, as in gallery.py
 const PRESETS = {full: [0, 1], auto: [.01, .99], lungs: [.01, .6], bones: [.4, .995]}; // Windows, as shares of the film's pixels
 
 const bytes = view => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
@@ -86,7 +87,7 @@ class Pane {
     return this.maps.get(k);
   }
 
-  // The map, its contour and the boxes of one finding, as `look` asks.
+  // The map, its contour, the layers and the boxes of one finding, as `look` asks.
   draw(look, finding) {
     const k = this.about.findings.findIndex(f => f.name === finding), {point} = this.about.findings[k];
     const p = this.data.probabilities?.[k], y = this.data.labels?.[k], reached = p !== null && p >= point;
@@ -106,6 +107,16 @@ class Pane {
     const found = this.scale.appendChild(draw("g", {class: reached ? "cam-found" : "cam-found cam-faint"}));
     const level = look.share*map.peak, add = (group, name, attributes) => group.appendChild(draw(name, attributes));
     if (look.contour && level) add(found, "path", {d: contour(map.values, width, height, level)});
+    const packed = layer => (this.data[layer] ?? []).filter(([i]) => look[layer === "priors" ? "prior" : layer] && i === k);
+    for (const [, mask] of packed("outlines")) {
+      const bits = bytes(mask), inside = Float32Array.from({length: MASK*MASK}, (_, i) => bits[i >> 3] >> (7-(i & 7)) & 1);
+      const scale = `scale(${width/MASK} ${height/MASK})`;
+      add(this.scale, "path", {class: "cam-outline", d: contour(inside, MASK, MASK, .5), transform: scale});
+    }
+    for (const [, prior] of packed("priors")) {
+      const usual = enlarge(Float32Array.from(bytes(prior)), [PRIOR, PRIOR], width, height);
+      add(this.scale, "path", {class: "cam-prior", d: contour(usual, width, height, look.share*255)});
+    }
     if (!look.boxes) return;
     for (const [x, y, w, h] of level ? boxesAbove(map.values, width, height, level) : [])
       add(found, "rect", {x, y, width: w, height: h});

@@ -14,4 +14,5 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "draw": ["colour_bar", "overlay", "run_scale", "write_maps"],
     "gallery": ["Gallery", "draw_view", "open_folder", "open_run"],
     "browser": ["CamBrowser", "write_page"],
+    "localization": ["beats_table", "maps_table", "prior_notes", "score_heat", "score_outlines"],
 })

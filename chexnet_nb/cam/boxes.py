@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..core.errors import BadInput, summarise
 from ..core.csv import match_table
-from ..data.labels import BOX_FILE, RELEASE_SIZE
+from ..core.errors import BadInput, summarise
+from ..data.labels import BOX_FILE, RELEASE_SIZE, box_file
 from ..models.base import Network
 from .maps import Scale, image_maps, upscale
 
@@ -47,24 +47,25 @@ def find_boxes(
 
 # %% ../../nbs/09_cam/02_boxes.ipynb #79e25655
 def scale_boxes(
-    boxes: pd.DataFrame, # As `read_boxes` gives them
+    boxes: pd.DataFrame, # As `read_boxes` gives them; width and height, if there, are of the image that they were drawn on
     sources: pd.DataFrame, # `Image Index`, `width`, `height`: size of each image's source file, as in the cache's index
     size: int, # Side of the (square) images where the boxes are wanted, as in the cache
     *,
     data: str|Path|None=None, # Folder of the images, which may have its own list of boxes
 ) -> pd.DataFrame: # The boxes of the images in `sources`, x, y, w, h in pixels of the images of side `size`
     "Boxes scaled to the images of a cache; raises `BadInput` when none of the images has a box, or a name may be two images."
-    boxes = match_table(boxes, {n: n for n in sources["Image Index"]}, "the boxes")
-    placed = boxes.merge(sources[["Image Index", "width", "height"]], on="Image Index")
+    boxes, sides = match_table(boxes, {n: n for n in sources["Image Index"]}, "the boxes"), ["width", "height"]
+    placed = boxes.rename(columns={s: f"drawn {s}" for s in sides}).merge(sources[["Image Index", *sides]], on="Image Index")
     if not len(placed):
         raise BadInput(f"no boxes for these {len(sources):,} images ({len(boxes):,} boxes in the list); name a folder with "
                        f"{BOX_FILE}, or images of the NIH release that have boxes, or make a phantom")
-    own = data is not None and (Path(data)/BOX_FILE).is_file()
     inside = ((placed.x+placed.w <= placed.width+1) & (placed.y+placed.h <= placed.height+1)).all()
-    width, height = (placed.width, placed.height) if own and inside else (RELEASE_SIZE, RELEASE_SIZE)
+    if "drawn width" in placed: width, height = (placed.pop(f"drawn {s}") for s in sides)
+    elif box_file(data) and inside: width, height = placed.width, placed.height
+    else: width = height = RELEASE_SIZE
     placed[["x", "w"]] = placed[["x", "w"]].mul(size/width, axis=0)
     placed[["y", "h"]] = placed[["y", "h"]].mul(size/height, axis=0)
-    return placed.drop(columns=["width", "height"])
+    return placed.drop(columns=sides)
 
 # %% ../../nbs/09_cam/02_boxes.ipynb #e50036b1
 def overlap(

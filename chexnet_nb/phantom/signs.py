@@ -6,7 +6,7 @@
 __all__ = ['Box', 'SIGNS', 'pixel_box', 'plant', 'random_lung', 'sample_point', 'cardiomegaly', 'emphysema', 'atelectasis',
            'effusion', 'pneumothorax', 'pleural_thickening', 'nodule', 'mass', 'infiltration', 'pneumonia',
            'consolidation', 'edema', 'fibrosis', 'hernia', 'episodes', 'growth', 'findings_of', 'build_chest',
-           'render_row', 'with_finding', 'examples']
+           'render_row', 'with_finding', 'examples', 'sign_masks']
 
 # %% ../../nbs/02_phantom/02_signs.ipynb #380574a4
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ import pandas as pd
 
 from ..data.labels import FINDINGS, NO_FINDING, read_labels
 from .anatomy import (
-    CM, MAGNIFIED, Chest, anatomy, heart_frame, perihilar_haze, render, rng_for, smooth_noise, soft_edge)
+    CM, MAGNIFIED, Chest, anatomy, attenuation, heart_frame, perihilar_haze, render, rng_for, smooth_noise, soft_edge)
 
 # %% ../../nbs/02_phantom/02_signs.ipynb #0b995076
 Box = tuple[int, int, int, int] # x, y, w, h: left, top, width, height in pixels
@@ -307,3 +307,22 @@ def examples(
     clear = table[table["Finding Labels"] == NO_FINDING].drop_duplicates("Patient ID")
     rows = clear.iloc[40:40+len(FINDINGS)].to_dict("records")
     return {f: render_row(with_finding(r, f), seed, size) for f, r in zip(FINDINGS, rows)}
+
+# %% ../../nbs/02_phantom/02_signs.ipynb #9b9985aa
+def sign_masks(
+    row: Mapping, # As `build_chest` takes it
+    seed: int=0, # The phantom's seed
+    size: int=256, # Side in pixels
+    *,
+    course: Mapping[str, tuple[int, int]]|None=None, # The row's entry in `episodes`; None for the first film of each finding
+    threshold: float=.2, # Fraction of the largest difference that still belongs to the sign
+) -> dict[str, np.ndarray]: # Finding -> bool, shape (size, size)
+    "The pixels that each sign of a row changes."
+    def opacity(row):
+        c, _ = build_chest(row, seed, size, course=course)
+        return attenuation(c, rng_for(seed, "noise", c.a.image))
+    whole, masks = opacity(row), {}
+    for f in findings_of(row):
+        change = np.abs(whole-opacity({**row, f: 0}))
+        masks[f] = change > threshold*change.max()
+    return masks

@@ -347,7 +347,7 @@ def plot_dots(
     rows, n = -np.arange(len(table)), table.shape[1]
     ax.hlines(rows, table.min(axis=1), table.max(axis=1), color="0.85", lw=1.5, zorder=0)
     import seaborn as sns
-    dots = table.set_axis(rows).melt(ignore_index=False, var_name="estimate", value_name="value")
+    dots = table.set_axis(rows).melt(ignore_index=False, var_name="estimate", value_name="value").dropna()
     sns.scatterplot(dots, x="value", y=dots.index, hue="estimate", style="estimate", s=45, linewidth=0, ax=ax,
                     palette=_DOT_COLORS[:n], markers=_DOT_MARKERS[:n])
     if line is not None: ax.axvline(line, color=GREY, lw=1, ls=":")

@@ -209,7 +209,7 @@ def write_page(
 
 # %% ../../nbs/10_report/03_page.ipynb #5ecba189
 BEST_KNOWN = ("evaluate", "radiologists", "scoreboard", "audit", "panel", "compare", "external", "chexnet14", "pneumonia",
-              "localization", "prior_systems", "ablations") # The experiments in the order of the index
+              "localization", "maps", "prior_systems", "ablations") # The experiments in the order of the index
 
 def report_order(
     folder: str|Path, # A report
