@@ -59,7 +59,8 @@ def _read_input(given, file) -> tuple: # Name, layout, channels, dtype, size, ba
     if sizes["H"] and not LIMITS["size"][0] <= sizes["H"] <= LIMITS["size"][1]:
         raise BadInput(f"{file} takes {names}; allowed are {LIMITS['size'][0]} to {LIMITS['size'][1]} pixels a side")
     if not 0 <= sizes["N"] <= MAX_BATCH:
-        raise BadInput(f"{file} takes {sizes['N']:,} images per call; at most {MAX_BATCH:,} can be given: export it for any number")
+        raise BadInput(f"{file} takes {sizes['N']:,} images per call; at most {MAX_BATCH:,} can be given: export it for any "
+                       "number")
     return name, layout, sizes["C"], dtype, sizes["H"], sizes["N"]
 
 # %% ../../nbs/07_runs/01_graph.ipynb #ce9b782c
