@@ -187,7 +187,7 @@ def make_safetensors(rng):
 
 SERVER = """import json, os, sys
 sys.path.insert(0, {!r})
-import onnx, onnxruntime
+import onnx
 from chexnet_nb.core import torchfile
 for line in sys.stdin:
     child = os.fork()

@@ -108,7 +108,8 @@ def labels(
     found = read_hospital(file, laterals=laterals)
     say(*found.notes, count_said(found.said).to_string(index=False), *mapping_text(found))
     if boxes and found.boxes.empty:
-        raise BadInput(f"{file} has no boxes; leave out --boxes, or name their columns in a mapping file, such as box: [x, y, w, h]")
+        raise BadInput(f"{file} has no boxes; leave out --boxes, or name their columns in a mapping file, such as "
+                       "box: [x, y, w, h]")
     if out and boxes and Path(out) == Path(boxes): raise BadInput(f"{out} cannot hold both labels and boxes; name two files")
     for written in filter(None, (out, boxes)): check_new_file(written)
     if out:
