@@ -18,7 +18,7 @@ from chexnet_nb.report.page import NOT_REAL, report_card, report_order
 
 ROOT = Path(__file__).parents[1]
 REPO = "https://github.com/chexnet-nb/chexnet_nb"
-TUTORIALS = "score readers own_model hospital phantom release cam_browser trust radiograph".split() # In this order, others after them
+TUTORIALS = "score readers own_model hospital phantom release cam_browser trust radiograph".split() # Then others
 GUIDES = ("install radiologist student engineer predictions readers radiographs data hospital experiments training weights "
           "devices").split()
 WORDS = {"tutorials/cam_browser": "heatmap, saliency, saliency map, Grad-CAM, class activation map, viewer"} # Of notebooks
