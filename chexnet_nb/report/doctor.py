@@ -22,7 +22,8 @@ from ..core.parallel import N_CPUS
 from ..data.source import read_source
 
 # %% ../../nbs/10_report/06_doctor.ipynb #440e079f
-USES = dict(dicom="DICOM files", backbones="timm's networks", onnx="ONNX files and ONNX Runtime",
+USES = dict(dicom="DICOM files", backbones="timm's networks", imagenet="ImageNet weights without a hub",
+            onnx="ONNX files and ONNX Runtime", hub="runs on a hub", maps="other maps beside CAM",
             lab="JupyterLab and the browser's page", medmnist="ChestMNIST and PneumoniaMNIST")
 
 def _requirements() -> dict[str, list[str]]: # "" or the name of an extra -> packages
