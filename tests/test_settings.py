@@ -1,6 +1,7 @@
 "`[tool.nbdev]` in pyproject.toml says what settings.ini says; Jupyter's settings clean this checkout's notebooks alone."
 import asyncio
 import json
+import os
 import shutil
 from configparser import ConfigParser
 from pathlib import Path
@@ -74,7 +75,6 @@ def test_kernels_have_sockets_in_files_where_their_path_is_short_enough(folder, 
 
 def test_make_reports_says_how_long_the_rest_takes(tmp_path):
     import importlib.util
-    import os
     spec = importlib.util.spec_from_file_location("progress", ROOT/".ci/progress.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -90,3 +90,9 @@ def test_make_reports_says_how_long_the_rest_takes(tmp_path):
     (tmp_path/"second").mkdir()
     (tmp_path/"second/report.json").touch()
     assert said(1100) is None
+
+
+@pytest.mark.xdist_group("group")
+def test_groups_stay_together(request):
+    "pytest 9.2 with pytest-xdist 3.8 ignores groups in silence: every process then makes what the tests of a group share."
+    if "PYTEST_XDIST_WORKER" in os.environ: assert request.node.nodeid.endswith("@group")
