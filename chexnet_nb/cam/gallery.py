@@ -30,7 +30,7 @@ from ..data.images import decode, file_bytes, find_archives, find_images, resize
 from ..data.labels import RELEASE_SIZE, patients_of, read_boxes, read_labels
 from ..data.source import read_source
 from ..models.base import Network, best_device
-from ..readers.outlines import box_outlines, finding_masks, outline_mask, read_outlines
+from ..readers.outlines import box_outlines, finding_masks, outline_mask, outlined_patients, read_outlines
 from ..runs.inference import list_images, read_batches
 from ..runs.run import Run
 from .boxes import find_boxes, scale_boxes
@@ -206,8 +206,8 @@ class Gallery:
         if finding not in self._priors:
             rows = self.located[self.located.finding == finding]
             images, masks = finding_masks(rows, finding, (PRIOR_PX, PRIOR_PX)) if len(rows) else (np.empty(0, str), None)
-            groups = pd.Series(patients_of(rows).ids if len(rows) else [], rows["Image Index"]).groupby(level=0).first()
-            self._priors[finding] = images, masks, groups[images].astype(str).to_numpy()
+            groups = outlined_patients(rows)[images].astype(str).to_numpy() if len(rows) else images
+            self._priors[finding] = images, masks, groups
         images, masks, groups = self._priors[finding]
         patient = self.info.at[name, "Patient ID"]
         same = [name] if pd.isna(patient) else self.info.index[self.info["Patient ID"] == patient]

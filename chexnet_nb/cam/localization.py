@@ -15,10 +15,9 @@ import pandas as pd
 from .boxes import localization_table
 from .maps import upscale
 from ..core.errors import BadInput, summarise
-from ..data.labels import patients_of
 from ..metrics.bootstrap import Bootstrap, expanded_interval, expanded_p, point_estimate, ratio
 from ..metrics.intervals import MIN_PATIENTS, holm
-from ..readers.outlines import finding_masks, location_priors
+from ..readers.outlines import finding_masks, location_priors, outlined_patients
 
 # %% ../../nbs/09_cam/06_localization.ipynb #29eaa122
 SCORES = ("pointing", "iou", "energy")
@@ -145,7 +144,7 @@ def finding_priors(
     names: Sequence[str], # Images on which it is outlined
 ) -> tuple[np.ndarray, np.ndarray|None]: # Patients; priors, shape (images, *PRIOR_GRID), None if all outlines are of one patient
     "The patient of each image, and its location prior: where the finding lies in the others."
-    person = pd.Series(patients_of(outlines)[0], outlines["Image Index"]).groupby(level=0).first()
+    person = outlined_patients(outlines)
     drawn, masks = finding_masks(outlines, finding, PRIOR_GRID)
     groups = person[drawn].to_numpy()
     prior = location_priors(masks, groups)[pd.Index(drawn).get_indexer(names)] if len(set(groups)) > 1 else None

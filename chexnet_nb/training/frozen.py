@@ -28,7 +28,7 @@ from ..core.csv import write_table
 from ..core.errors import BadInput, say
 from ..core.files import atomic_path, check_disk_space, fingerprint, folder_lock, user_cache, wrap_os_errors
 from ..data.cache import Cache
-from ..metrics.intervals import MIN_PATIENTS
+from ..metrics.intervals import MIN_PATIENTS, judged_images
 from ..models.base import Network, PooledNetwork, best_device
 from ..models.recipe import Recipe
 from ..models.state_dict import read_weights, weights_fingerprint
@@ -125,7 +125,7 @@ def _weights(labels, weighted) -> dict|None: # Label -> weight; None for the pla
 
 def _judged(rows, labels) -> tuple[np.ndarray, np.ndarray]:
     "The rows and labels of the images that are judged for a finding."
-    known = ~np.isnan(labels)
+    known = judged_images(labels)
     return rows[known], labels[known]
 
 def _path(train, labels, weighted, penalties=PENALTIES) -> list[tuple[np.ndarray, float]]: # Weights and bias for each
