@@ -2,11 +2,14 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import warm
 import yaml
 
 from chexnet_nb.cam.localization import RIVALS
+from chexnet_nb.data.labels import read_labels
+from chexnet_nb.data.splits import known_subsets
 from chexnet_nb.models.recipe import RECIPES, new_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -114,6 +117,22 @@ def test_every_part_of_strong_is_ablated():
 
 @pytest.mark.parametrize("name", ["evaluate", "compare", "radiologists"])
 def test_statistics(name, tmp_path): assert run(tmp_path/name, name, "n_boot=100")["synthetic"]
+
+
+def test_scoreboard_outlines(tmp_path):
+    "Networks that learnt NIH's Emphysema miss the one that is outlined, where it is outlined on other images."
+    seen = read_labels()
+    seen = seen[(known_subsets(seen["Image Index"]) == "test").to_numpy()].sample(4000, random_state=0) # As the demo draws them
+    named = seen.Emphysema == 1
+    outlined = pd.concat([seen[named].head(40).assign(finding="Nodule"), seen[~named].head(40).assign(finding="Emphysema")])
+    boxes = outlined[["Image Index", "finding"]].assign(x=100, y=100, w=200, h=200, width=1024, height=1024)
+    boxes.to_csv(tmp_path/"boxes.csv", index=False)
+    headline = run(tmp_path/"board", "scoreboard", "n_boot=100", "draws=10", "experts=", f"outlines={tmp_path/'boxes.csv'}")
+    assert "NIH's Emphysema is not what radiologists outline: on 80 of the images" in headline["note"]
+    assert headline["columns"][-1] == "its Emphysema against outlines"
+    rows = pd.read_csv(tmp_path/"board"/"emphysema_networks.csv")
+    assert set(rows.view) == {"all", "PA", "AP"} and (rows[rows.view == "all"].difference_high < 0).all()
+    assert (pd.read_csv(tmp_path/"board"/"emphysema_labels.csv").both == 0).all()
 
 
 def test_external(tmp_path):
