@@ -3,8 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 # The experiments of `make reports`, and the seconds that each took on two processors.
-SECONDS := evaluate:4 radiologists:9 panel:12 compare:3 scoreboard:6 audit:19 external:45 \
-           chexnet14:490 localization:17 maps:40 pneumonia:175
+SECONDS := evaluate:4 radiologists:5 panel:7 compare:3 scoreboard:6 audit:23 external:36 \
+           chexnet14:285 localization:16 maps:61 pneumonia:123
 EXPERIMENTS := $(foreach each,$(SECONDS),$(firstword $(subst :, ,$(each))))
 START := $(shell date +%s)
 
@@ -45,8 +45,8 @@ real: $(READY)
 	@test -n "$(DATA)" || { echo "name a folder of radiographs: make real DATA=data/nih"; exit 2; }
 	$(BIN)/chexnet run chexnet14 --preset real -p data="$(DATA)" $(ARGS)
 
-# Every notebook and what needs a process of its own, side by side in processes of one thread.
-TESTS := $(BIN)/python -m pytest -q -n 2 --dist loadgroup tests
+# Every notebook and what needs a process of its own, side by side in processes of one thread; three, as some wait for a server.
+TESTS := $(BIN)/python -m pytest -q -n 3 --dist loadgroup tests
 test test-fast: export OMP_NUM_THREADS := 1
 test: $(READY)
 	$(TESTS) --durations 20

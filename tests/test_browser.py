@@ -114,14 +114,15 @@ def paged(url, width=1366, height=768, scheme="light"):
 
 
 def run_all(page):
-    "Run the notebook by the menu; once more where the page was not yet connected to its kernel and no viewer comes."
+    "Run the notebook by the menu; once more where the page was not yet connected to its kernel and no cell begins."
     asked = page.locator(".jp-Dialog .jp-mod-accept") # A slow machine's page asks for a kernel that it has
     page.add_locator_handler(asked, lambda: asked.first.click(), no_wait_after=True)
-    for _ in range(3):
+    begun = page.locator(".jp-InputPrompt").filter(has_text=re.compile(r"[*\d]")) # Cells that wait, run or have run
+    for _ in range(12):
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_text("Run All Cells", exact=True).click()
-        for _ in range(300): # A minute on a quiet machine; what was run before the kernel was chosen is lost
-            if page.locator(".cam-browser .cam-picture").count(): return
+        for _ in range(25): # What was run before the kernel was chosen is lost
+            if begun.count(): return page.wait_for_selector(".cam-browser .cam-picture", timeout=180_000)
             time.sleep(.2)
     pytest.fail("the cells do not run")
 

@@ -1,4 +1,5 @@
 "The notebooks are the tests: each is executed as nbdev_test does it, the cells marked `notest`, `slow` or `gpu` left out."
+import gc
 import io
 import re
 import subprocess
@@ -70,7 +71,9 @@ def try_notebook(notebook):
 @pytest.fixture(scope="session")
 def worker():
     "A process that executes notebooks, one after another: what they import is imported once."
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool: yield pool
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        yield pool
+        pool.submit(gc.freeze).result() # Every notebook's shell would collect garbage once more as the process ends
 
 
 def pytest_generate_tests(metafunc):

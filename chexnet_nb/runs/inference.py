@@ -9,6 +9,7 @@ __all__ = ['BATCH', 'BATCH_PER_CORE', 'Predictor', 'CHUNK', 'SUMMARY_FILES', 'fu
 
 # %% ../../nbs/07_runs/03_inference.ipynb #8ffe3d87
 import math
+import os
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -163,7 +164,7 @@ def predict(
 # %% ../../nbs/07_runs/03_inference.ipynb #6d0b4ba3
 def list_images(
     images: str|Path|Iterable[str|Path], # Files and folders
-) -> dict[str, Path]: # Name -> path; the file name, the path below its folder, or the whole path, as far as needed to be unique
+) -> dict[str, Path]: # Name -> path; the file name, the path below its folder, or below the folder of all, as needed to be unique
     "The image files that a user names; folders are searched. Raises `BadInput` for a path that does not exist."
     named = []
     for given in map(Path, [images] if isinstance(images, (str, Path)) else images):
@@ -173,7 +174,11 @@ def list_images(
         named += find_images(given).items() if given.is_dir() else [(given.name, given)]
     bare = Counter(path.name for _, path in named)
     within = Counter(name for name, _ in named)
-    return {name if within[name] == 1 and (bare[path.name] == 1 or "/" in name) else str(path): path for name, path in named}
+    top = os.path.commonpath([path.absolute().parent for _, path in named]) if named else ""
+    below = {path: path.absolute().relative_to(top).as_posix() for _, path in named}
+    chosen = {path: name if within[name] == 1 and (bare[path.name] == 1 or "/" in name) else below[path] for name, path in named}
+    if len({*chosen.values()}) < len(chosen): chosen = below
+    return {name: path for path, name in chosen.items()}
 
 class Batch(NamedTuple):
     "What was read of some files."
