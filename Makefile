@@ -45,8 +45,8 @@ real: $(READY)
 	@test -n "$(DATA)" || { echo "name a folder of radiographs: make real DATA=data/nih"; exit 2; }
 	$(BIN)/chexnet run chexnet14 --preset real -p data="$(DATA)" $(ARGS)
 
-# Every notebook and what needs a process of its own, side by side in processes of one thread; three, as some wait for a server.
-TESTS := $(BIN)/python -m pytest -q -n 3 --dist loadgroup tests
+# Every notebook and what needs a process of its own, side by side in processes of one thread.
+TESTS := $(BIN)/python -m pytest -q -n 2 --dist loadgroup tests
 test test-fast: export OMP_NUM_THREADS := 1
 test: $(READY)
 	$(TESTS) --durations 20

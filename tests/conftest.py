@@ -1,6 +1,6 @@
 """Options and markers of the tests.
 
-`make test` runs them in three processes (pytest-xdist). What shares a folder, a server or a browser is one group
+`make test` runs them in two processes (pytest-xdist). What shares a folder, a server or a browser is one group
 (`xdist_group`): one process runs it, one test after another, and makes once what its tests share.
 """
 import time

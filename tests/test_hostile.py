@@ -345,7 +345,8 @@ def _(g, here):
 
 def ended(g, here, number, code, argv, ready, first=""):
     "A process that gets a signal when `ready()` holds; its exit code and message."
-    process = start(*argv, cwd=here, first=first)
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" # In the background, shells ignore it
+    process = start(*argv, cwd=here, first=heard+first)
     end = time.time() + 120
     while process.poll() is None and not ready() and time.time() < end: time.sleep(.05)
     time.sleep(.3)
