@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from torchvision.io import ImageReadMode, decode_image
 
-from chexnet_nb.data.images import decode, find_images
+from chexnet_nb.data.images import find_images, read_radiograph
 
 torch.set_num_threads(1)
 
@@ -35,7 +35,7 @@ def by_torchvision(data):
 
 def decoders():
     "Name -> {format: function of a file's bytes}."
-    found = {"chexnet_nb (Pillow, checked)": dict.fromkeys(("PNG", "JPEG"), lambda data: np.asarray(decode(data, "file").image)),
+    found = {"chexnet_nb (Pillow, checked)": dict.fromkeys(("PNG", "JPEG"), read_radiograph),
              "Pillow": dict.fromkeys(("PNG", "JPEG"), by_pillow), "torchvision": dict.fromkeys(("PNG", "JPEG"), by_torchvision)}
     if importlib.util.find_spec("imagecodecs"):
         import imagecodecs
@@ -55,7 +55,7 @@ def as_jpeg(data):
 
 
 def damaged(data, kind):
-    "A file cut at 60%, one with a changed byte in the middle, and one whose end is replaced by zeros."
+    "A file cut at 60%, one with a changed byte in the middle, and the first with an end marker, as if it were whole."
     cut, half = len(data)*6//10, len(data)//2
     end = {"PNG": b"\0\0\0\0IEND\xaeB`\x82", "JPEG": b"\xff\xd9"}[kind]
     return {"cut off": data[:cut], "a changed byte": data[:half] + bytes([data[half] ^ 85]) + data[half+1:],
@@ -84,7 +84,7 @@ def main(folder, repeats=7):
     rows = []
     for (kind, name), each in times.items():
         work = found[name][kind]
-        ours = [np.asarray(decode(data, "file").image) for data in files[kind]]
+        ours = [read_radiograph(data) for data in files[kind]]
         apart = max(int(np.abs(np.squeeze(work(data)).astype(int)-own).max()) for data, own in zip(files[kind], ours))
         rows.append((kind, name, np.median(each), np.median(np.array(each)/times[kind, "Pillow"]), apart,
                      *(answer(work, bad) for bad in damaged(files[kind][0], kind).values())))

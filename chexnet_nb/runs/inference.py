@@ -174,10 +174,12 @@ def list_images(
         named += find_images(given).items() if given.is_dir() else [(given.name, given)]
     bare = Counter(path.name for _, path in named)
     within = Counter(name for name, _ in named)
-    top = os.path.commonpath([path.absolute().parent for _, path in named]) if named else ""
+    clashes = {path for name, path in named if within[name] > 1 or bare[path.name] > 1 and "/" not in name}
+    if not clashes: return dict(named)
+    top = os.path.commonpath([path.absolute().parent for _, path in named])
     below = {path: path.absolute().relative_to(top).as_posix() for _, path in named}
-    chosen = {path: name if within[name] == 1 and (bare[path.name] == 1 or "/" in name) else below[path] for name, path in named}
-    if len({*chosen.values()}) < len(chosen): chosen = below
+    chosen = {path: below[path] if path in clashes else name for name, path in named}
+    if len({*chosen.values()}) < len(chosen): chosen = below # One's path below all may be another's below its folder
     return {name: path for path, name in chosen.items()}
 
 class Batch(NamedTuple):
