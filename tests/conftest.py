@@ -6,6 +6,7 @@
 import time
 
 import pytest
+import warm
 
 
 def pytest_addoption(parser):
@@ -15,6 +16,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.began = time.time()
+    warm.fork_kernels()
     config.addinivalue_line("markers", "slow: takes more than some seconds; `-m 'not slow'` leaves it out")
     config.addinivalue_line("markers", "xdist_group(name): one process runs the tests of a group, one after another")
 

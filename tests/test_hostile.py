@@ -8,7 +8,6 @@ import io
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import socket
@@ -32,6 +31,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from warm import Started
 
 from chexnet_nb.report.cli import main
 
@@ -71,12 +71,11 @@ def chexnet(*argv, cwd=None):
     return code, out.getvalue(), err.getvalue()
 
 
-def start(*argv, cwd=None, limit=None, first=""):
-    "The command in a process of its own; `limit` is called in it before it starts, `first` is code that runs before."
+def start(*argv, cwd=ROOT, code=START):
+    "The command in a process of its own, whose memory is told or limited."
     env = os.environ | dict(PYTHONPATH=str(ROOT), PYTHONWARNINGS="ignore")
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    return subprocess.Popen([sys.executable, "-c", first+START, *map(str, argv)], cwd=cwd or ROOT, env=env, preexec_fn=limit,
-                            start_new_session=True, **pipes)
+    return subprocess.Popen([sys.executable, "-c", code, *map(str, argv)], cwd=cwd, env=env, start_new_session=True, **pipes)
 
 
 def state(folder):
@@ -254,20 +253,21 @@ def exhausting_files(here):
     return {next(here.glob(f"{name}.*")): word for name, word in says.items()}
 
 
-LIMITED = """import json, resource, sys, torch
+LIMITED = """import json, resource, sys
+resource.setrlimit(resource.RLIMIT_CPU, (120, 120))
+import torch
 from chexnet_nb.report.cli import main
 import chexnet_nb.runs.external
 used = int(open("/proc/self/statm").read().split()[0])*resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + (2 << 30), used + (2 << 30)))
 for file in sys.argv[1:]: print(json.dumps(main(["import", file, "--out", "out", "--pickled"])))
-sys.exit()
 """
 
 
 @case("code that lies there", "weights made to exhaust memory or time, or to crash: refused within two gigabytes", slow=True)
 def _(g, here):
     files = exhausting_files(here)
-    process = start(*files, cwd=here, first=LIMITED, limit=lambda: resource.setrlimit(resource.RLIMIT_CPU, (120, 120)))
+    process = start(*files, cwd=here, code=LIMITED)
     out, err = process.communicate(timeout=600)
     assert process.returncode == 0 and "Traceback" not in err and out.split() == ["2"]*len(files), err
     lines = err.splitlines()
@@ -345,8 +345,7 @@ def _(g, here):
 
 def ended(g, here, number, code, argv, ready, first=""):
     "A process that gets a signal when `ready()` holds; its exit code and message."
-    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" # In the background, shells ignore it
-    process = start(*argv, cwd=here, first=heard+first)
+    process = Started(argv, here, first=first)
     end = time.time() + 120
     while process.poll() is None and not ready() and time.time() < end: time.sleep(.05)
     time.sleep(.3)
@@ -618,14 +617,11 @@ for _command in OUTPUTS:
             refused(here, *OUTPUTS[command](g, "."), says=r"\.|present folder", cwd=here)
 
 
-def no_room(): resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
-
-
 @case("outputs", "no room on the disk: six commands at once", slow=True)
 def _(g, here):
     g.run, g.tables
     six = "phantom", "train", "predict", "cam", "evaluate", "run"
-    some = {c: start(*OUTPUTS[c](g, here/c), cwd=here, limit=no_room) for c in six}
+    some = {c: Started(OUTPUTS[c](g, here/c), here, room=30_000) for c in six}
     for command, process in some.items():
         _, err = process.communicate(timeout=120)
         said(err, f"{command}.* cannot be written")
@@ -634,8 +630,7 @@ def _(g, here):
 
 @case("outputs", "the disk is full while checkpoints are written", slow=True)
 def _(g, here):
-    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, 120_000))
-    process = start("train", g.data, "--task", "chexnet14", "--out", here/"run", *SMALL, "--epochs", 1, limit=limit)
+    process = Started(("train", g.data, "--task", "chexnet14", "--out", here/"run", *SMALL, "--epochs", 1), room=120_000)
     _, err = process.communicate(timeout=120)
     said(err, "cannot be written .File too large.; what was finished is kept")
     assert process.returncode == 2 and not list((here/"run/checkpoints").glob("*.ckpt"))
@@ -654,14 +649,13 @@ Run.finish = full
 @case("outputs", "the disk is full in the last step of a training, and in an import; the training is finished later", slow=True)
 def _(g, here):
     train = TRAIN("--epochs", 1)(g, here)
-    process = start(*train, first=LAST_STEP)
+    process = Started(train, first=LAST_STEP)
     _, err = process.communicate(timeout=120)
     said(err, "out.* cannot be written .File too large.; what was finished is kept: free disk space")
     assert process.returncode == 2 and not list((here/"out").rglob(".*.tmp*")), sorted((here/"out").rglob("*"))
     code, _, err = chexnet(*train)
     assert code == 0, err
-    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
-    process = start("import", here/"out/model.safetensors", "--out", here/"in", *SMALL[:2], "--size", 28, limit=limit)
+    process = Started(("import", here/"out/model.safetensors", "--out", here/"in", *SMALL[:2], "--size", 28), room=500_000)
     _, err = process.communicate(timeout=120)
     said(err, "in cannot be written .File too large.; free disk space")
     assert process.returncode == 2 and sorted(p.name for p in here.iterdir()) == ["out"]
@@ -687,7 +681,7 @@ def _(g, here):
 
 @case("locks", "two evaluations into one folder: the loser gets a message, the winner its report", slow=True)
 def _(g, here):
-    two = [start("evaluate", g.p, "--out", here/"out", "--n-boot", 50) for _ in range(2)]
+    two = [Started(("evaluate", g.p, "--out", here/"out", "--n-boot", 50)) for _ in range(2)]
     done = [(p.communicate(timeout=300)[1], p.returncode) for p in two]
     assert sorted(code for _, code in done) == [0, 2], done
     said(next(err for err, code in done if code), "another process is|never overwritten|not empty")

@@ -10,6 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+import warm
 
 ROOT = Path(__file__).parents[1]
 NBS = ROOT/"nbs"
@@ -71,7 +72,7 @@ def try_notebook(notebook):
 @pytest.fixture(scope="session")
 def worker():
     "A process that executes notebooks, one after another: what they import is imported once."
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn"), warm.fork_kernels) as pool:
         yield pool
         pool.submit(gc.freeze).result() # Every notebook's shell would collect garbage once more as the process ends
 

@@ -89,7 +89,7 @@ def checkpoints(run):
     except FileNotFoundError: return None
 
 
-EVERY = ("--batch-size", 2, "--epochs", 5, "--max-shift", 2, "--checkpoint-every", 3)
+EVERY = ("--batch-size", 4, "--epochs", 5, "--max-shift", 2, "--checkpoint-every", 3)
 SINCE = ("--schedule", "cosine", "--ema-decay", .9, "--min-crop", .8, "--weight-decay", .01)
 
 
@@ -101,7 +101,7 @@ def test_killed_within_epochs(data, tmp_path):
 
 @pytest.mark.slow
 def test_killed_ten_times(data, tmp_path):
-    more = (*EVERY, "--epochs", 16, "--early-stop-patience", 16, "--accumulate-batches", 2, "--lr-patience", -1)
+    more = (*EVERY, "--epochs", 11, "--early-stop-patience", 11, "--accumulate-batches", 2, "--lr-patience", -1)
     finished(forked(data, tmp_path/"whole", *more))
     killed(data, tmp_path/"killed", 10, .5, *more)
     same(tmp_path/"whole", tmp_path/"killed")
@@ -163,5 +163,5 @@ def test_two_machines(data, one, tmp_path):
     start = lambda node: [*torchrun, "--node-rank", str(node), "-m", "chexnet_nb"]
     finished(*(train(data, tmp_path/"two", *HALVES, "--batch-size", 4, start=start(node)) for node in range(2)))
     alike(one, tmp_path/"two")
-    refused = train(data, tmp_path/"none", *HALVES, "--devices", 40)
+    refused = forked(data, tmp_path/"none", *HALVES, "--devices", 40)
     assert "40 devices, but a subset of" in refused.communicate()[1] and refused.returncode == 2

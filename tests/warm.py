@@ -1,21 +1,73 @@
-"""The command in a process of its own that starts at once: forked from one that has imported the package already.
+"""The command, and a notebook's kernel, in processes of their own that start at once: forked from one with everything imported.
 
-It can be killed, and what it leaves is on disk alone, as with any other process; that a cold one starts is tested by
+They can be killed, and what they leave is on disk alone, as with any other process; that cold ones start is tested by
 `test_wheel`, `test_in_step` and wherever `subprocess` stands.
 """
+import asyncio
+import gc
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import tempfile
+import time
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1") # These networks are too small for more
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["warm", "chexnet_nb.report.experiment", "chexnet_nb.training.ensemble", "chexnet_nb.cam.draw"])
+IMPORTED = ["chexnet_nb.report.experiment", "chexnet_nb.report.figures", "chexnet_nb.training.ensemble", "chexnet_nb.cam.draw",
+            "ipykernel.kernelapp", "ipykernel.ipkernel", "seaborn", "sklearn.linear_model", "tqdm.notebook"]
+CONTEXT.set_forkserver_preload(["warm", *IMPORTED])
 
 
-def work(argv, cwd, out, err):
+class Kernel:
+    "A notebook's kernel, asked and ended like the `subprocess.Popen` that Jupyter would have started."
+    stdin = stdout = stderr = None
+
+    def __init__(self, context, command, *, env, cwd=None, **_):
+        self.process = context.Process(target=be_kernel, args=(command[command.index("-m")+2:], env, cwd))
+        self.process.start()
+        self.pid = self.process.pid
+        while self.poll() is None and os.getpgid(self.pid) != self.pid: time.sleep(.001) # Signals go to its group
+
+    @property
+    def returncode(self): return self.process.exitcode
+
+    def poll(self): return self.process.exitcode
+
+    def wait(self):
+        self.process.join()
+        return self.returncode
+
+    def send_signal(self, number): os.kill(self.pid, number)
+
+    def kill(self): self.process.kill()
+
+    def terminate(self): self.process.terminate()
+
+
+def be_kernel(argv, env, cwd):
+    "Be the kernel, in a group of its own."
+    os.setpgid(0, 0)
+    os.environ.update(env, JPY_PARENT_PID=str(os.getppid()))
+    os.chdir(cwd or ".")
+    gc.freeze() # What the process held that this one is forked from is not this one's to close
+    asyncio.set_event_loop(asyncio.new_event_loop())
+    from ipykernel.kernelapp import IPKernelApp
+    app = IPKernelApp.instance()
+    app.initialize(argv)
+    app.start()
+
+
+def fork_kernels(context=CONTEXT):
+    "From now on this process starts kernels that are forked from one with everything imported."
+    from jupyter_client.provisioning import local_provisioner
+    local_provisioner.launch_kernel = partial(Kernel, context)
+
+
+def work(argv, cwd, out, err, first, room):
     "Be the command: a session of its own, its output in files."
     os.setsid()
     os.chdir(cwd)
@@ -25,16 +77,19 @@ def work(argv, cwd, out, err):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     import warnings
     warnings.simplefilter("ignore")
+    fork_kernels(multiprocessing.get_context("fork"))
+    if room: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+    exec(first, {})
     from chexnet_nb.report.cli import main
     sys.exit(main(argv))
 
 
 class Started:
-    "A command that runs, asked and ended like a `subprocess.Popen`."
-    def __init__(self, argv, cwd="."):
+    "A command that runs, asked and ended like a `subprocess.Popen`; `first` is code that runs before, `room` bytes a file's limit."
+    def __init__(self, argv, cwd=".", *, first="", room=None):
         self.folder = tempfile.TemporaryDirectory(prefix="warm-")
         self.files = [Path(self.folder.name, name) for name in ("out", "err")]
-        self.process = CONTEXT.Process(target=work, args=(list(map(str, argv)), str(cwd), *self.files))
+        self.process = CONTEXT.Process(target=work, args=(list(map(str, argv)), str(cwd), *self.files, first, room))
         self.process.start()
 
     @property
@@ -43,6 +98,8 @@ class Started:
     def poll(self): return self.process.exitcode
 
     def kill(self): self.process.kill()
+
+    def send_signal(self, number): os.kill(self.process.pid, number)
 
     def communicate(self, timeout=600):
         "What it said on stdout and stderr, once it has ended."
