@@ -35,7 +35,7 @@ def run(out, name, *settings, preset="demo"):
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")/"phantom"
-    assert chexnet("phantom", folder, "--patients", 120, "--size", 128)[0] == 0
+    assert chexnet("phantom", folder, "--patients", 50, "--size", 128)[0] == 0
     return folder
 
 
