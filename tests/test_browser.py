@@ -40,10 +40,10 @@ def project(tmp_path_factory):
     from chexnet_nb.data.splits import random_split
     from chexnet_nb.training.fit import train
     root = tmp_path_factory.mktemp("project")
-    data = write_phantom(root/"phantom", patients=40, size=256, progress=False, images_each=4, workers=1)
+    data = write_phantom(root/"phantom", patients=40, size=256, progress=False, images_each=2, workers=1)
     labels = read_labels(data)
     split, cache = random_split(labels, fractions=(.4, .2, .4)), prepare(data, 112, root/"cache", workers=1, progress=False)
-    for file in (data/"images").iterdir(): Image.open(file).resize((SIDE, SIDE)).save(file)
+    for file in (data/"images").iterdir(): Image.open(file).resize((SIDE, SIDE)).save(file, compress_level=1)
     recipe = new_recipe(architecture="densenet_demo", size=112, pretrained=False, epochs=1)
     train(PreparedData(data, cache, labels, split, read_source(data)), root/"reports/chexnet14/run", recipe, progress=False)
     (root/NOTEBOOK).parent.mkdir(parents=True)
@@ -58,16 +58,21 @@ def free_port():
         return s.getsockname()[1]
 
 
+def set_up(project, theme):
+    "Write JupyterLab's settings, which a page reads as it opens."
+    settings = project/".jupyter/lab/user-settings/@jupyterlab"
+    for file, values in {"apputils-extension/notification": dict(fetchNews="false", checkForUpdates=False),
+                         "apputils-extension/themes": dict(theme=f"JupyterLab {theme.title()}"),
+                         "notebook-extension/tracker": dict(windowingMode="none")}.items(): # All cells, if scrolled away, too
+        (settings/file).parent.mkdir(parents=True, exist_ok=True)
+        (settings/f"{file}.jupyterlab-settings").write_text(json.dumps(values))
+
+
 @contextmanager
-def served(project, module, *args, theme="light"):
+def served(project, module, *args):
     "A Jupyter server of its own settings in the project; yields its port, and ends it with its kernels."
     home, port = project/".jupyter", free_port()
-    settings = home/"lab/user-settings/@jupyterlab/apputils-extension"
-    settings.mkdir(parents=True, exist_ok=True)
-    (settings/"notification.jupyterlab-settings").write_text(json.dumps(dict(fetchNews="false", checkForUpdates=False)))
-    (settings/"themes.jupyterlab-settings").write_text(json.dumps(dict(theme=f"JupyterLab {theme.title()}")))
-    (settings.parent/"notebook-extension").mkdir(exist_ok=True) # All cells in the page, also those that are scrolled away
-    (settings.parent/"notebook-extension/tracker.jupyterlab-settings").write_text(json.dumps(dict(windowingMode="none")))
+    home.mkdir(exist_ok=True)
     env = dict(os.environ, JUPYTER_CONFIG_DIR=str(home), JUPYTER_DATA_DIR=str(home/"data"),
                JUPYTER_RUNTIME_DIR=str(home/"runtime"), IPYTHONDIR=str(home/"ipython"),
                JUPYTER_PATH=str(ROOT/"chexnet_nb/assets"), # Voilà's template
@@ -287,35 +292,47 @@ def step_time(page, key):
         document.querySelector('.cam-browser').dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true})); })""", key)
 
 
-@pytest.mark.parametrize("theme, width, height", [("light", 1366, 768), ("dark", 1920, 1080)])
-def test_jupyterlab(project, theme, width, height):
+@pytest.fixture(scope="module")
+def lab(project):
+    "JupyterLab: its address, and its token."
     token = secrets.token_hex(16)
     options = "--allow-root", "--ServerApp.ip=127.0.0.1", f"--IdentityProvider.token={token}"
-    with served(project, "jupyterlab", *options, theme=theme) as port:
-        with pytest.raises(urllib.error.HTTPError): urllib.request.urlopen(f"http://127.0.0.1:{port}/api/contents")
-        with paged(f"http://127.0.0.1:{port}/lab/tree/{NOTEBOOK}?token={token}", width, height) as (page, errors, _):
-            page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=120_000)
-            run_all(page)
-            times = use(page)
-            use_kernel(page)
-            page.locator(".cam-browser .cam-bar").scroll_into_view_if_needed()
-            shot(page, f"lab-{theme}-{width}")
-            print(f"JupyterLab, {theme}: ms from key to film {times}")
-            assert not errors, errors
+    with served(project, "jupyterlab", *options) as port: yield f"http://127.0.0.1:{port}", token
+
+
+@pytest.mark.parametrize("theme, width, height", [("light", 1366, 768), ("dark", 1920, 1080)])
+def test_jupyterlab(project, lab, theme, width, height):
+    set_up(project, theme)
+    address, token = lab
+    with pytest.raises(urllib.error.HTTPError): urllib.request.urlopen(f"{address}/api/contents")
+    with paged(f"{address}/lab/tree/{NOTEBOOK}?token={token}", width, height) as (page, errors, _):
+        page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=120_000)
+        run_all(page)
+        times = use(page)
+        use_kernel(page)
+        page.locator(".cam-browser .cam-bar").scroll_into_view_if_needed()
+        shot(page, f"lab-{theme}-{width}")
+        print(f"JupyterLab, {theme}: ms from key to film {times}")
+        assert not errors, errors
+
+
+@pytest.fixture(scope="module")
+def voila(project):
+    "The address of the Voilà page."
+    with served(project, "voila", NOTEBOOK, "--Voila.ip=127.0.0.1", "--template=films") as port: yield f"http://127.0.0.1:{port}/"
 
 
 @pytest.mark.parametrize("scheme, width, height", [("light", 390, 844), ("dark", 1366, 768), ("light", 1920, 1080)])
-def test_voila(project, scheme, width, height):
-    with served(project, "voila", NOTEBOOK, "--Voila.ip=127.0.0.1", "--template=films") as port:
-        with paged(f"http://127.0.0.1:{port}/", width, height, scheme) as (page, errors, asked):
-            times = use(page)
-            if width > 390: use_kernel(page)
-            page.keyboard.press("r")
-            first_screen(page, width, height, scheme)
-            shot(page, f"voila-{scheme}-{width}")
-            print(f"Voilà, {scheme}: ms from key to film {times}")
-            assert not errors, errors
-            assert not asked, f"asked of other hosts: {asked}"
+def test_voila(voila, scheme, width, height):
+    with paged(voila, width, height, scheme) as (page, errors, asked):
+        times = use(page)
+        if width > 390: use_kernel(page)
+        page.keyboard.press("r")
+        first_screen(page, width, height, scheme)
+        shot(page, f"voila-{scheme}-{width}")
+        print(f"Voilà, {scheme}: ms from key to film {times}")
+        assert not errors, errors
+        assert not asked, f"asked of other hosts: {asked}"
 
 
 def first_screen(page, width, height, scheme):
