@@ -10,6 +10,7 @@ __all__ = ['COLOURS', 'OPACITY', 'PNG_LEVEL', 'N_REFERENCES', 'NOTICE', 'BOX_COL
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -23,6 +24,7 @@ from tqdm.auto import tqdm
 from ..core.csv import write_table
 from ..core.errors import BadInput, raise_unreadable, summarise
 from ..core.files import atomic_path, check_output_folder, folder_lock, resource_path, wrap_os_errors
+from ..core.parallel import N_CPUS
 from ..data.images import notes_text, read_radiograph
 from ..data.labels import FINDINGS, finding_name
 from ..metrics.predictions import write_predictions
@@ -211,11 +213,13 @@ class _MapWriter:
         self.probabilities.append(row | ({"note": "; ".join(self.notes[name])} if name in self.notes else {}))
         heat = evidence(maps, self.scale)
         image = read_radiograph(self.files[name])
-        for i in _findings_to_draw(self.model, self.findings, probabilities, self.points):
-            self.draw(name, image, self.model.findings[i], probabilities[i], heat[i])
+        chosen = _findings_to_draw(self.model, self.findings, probabilities, self.points)
+        with ThreadPoolExecutor(N_CPUS) as pool:
+            drawn = pool.map(lambda i: self.draw(name, image, self.model.findings[i], probabilities[i], heat[i]), chosen)
+            for boxes in drawn: self.boxes += boxes
 
-    def draw(self, name, image, finding, probability, heat) -> None:
-        "One picture and the rows of its boxes."
+    def draw(self, name, image, finding, probability, heat) -> list[dict]: # Rows of its boxes
+        "One picture."
         point, top = self.points.get(finding), self.scale.top
         boxes = find_boxes(heat, image.shape[::-1], self.share)
         text = f"{name}   {finding.replace('_', ' ')} {probability:.2f}"
@@ -225,7 +229,7 @@ class _MapWriter:
         with atomic_path(self.out/f"{self.stems[name]}_{finding.replace(' ', '_')}.png") as file:
             add_caption(picture, text, top, boxes=boxes[:, :4], caution=self.run.warning).save(file, compress_level=PNG_LEVEL)
         first = name, finding, probability, .5 if point is None else point
-        self.boxes += [dict(zip(BOX_COLUMNS, (*first, *box))) for box in boxes]
+        return [dict(zip(BOX_COLUMNS, (*first, *box))) for box in boxes]
 
     def write_tables(self) -> None:
         "The boxes first: a folder with probabilities is a finished one."

@@ -159,8 +159,9 @@ def match_table(
 ): # The same, with the images' own names where they are there
     "A table under the names of images, as `match_names` matches them."
     if not len(table): return table
-    found = match_names(table["Image Index"], paths, source)
-    return table.assign(**{"Image Index": [found.get(str(n), n) for n in table["Image Index"]]})
+    names = table["Image Index"].tolist()
+    found = match_names(names, paths, source)
+    return table.assign(**{"Image Index": [found.get(str(n), n) for n in names]})
 
 def _index_paths(paths, lengths) -> tuple[dict, dict]: # Last parts -> images, for each length; all parts -> images
     "Where images are, by parts of their paths; a file's name counts with and without the suffix of an image."

@@ -143,7 +143,8 @@ def read_patients(
 
 def _plain_text(value) -> str:
     "Text without blanks around it and characters that nobody sees."
-    return "".join(c for c in normalize("NFKC", str(value)) if category(c) != "Cf").strip()
+    text = str(value)
+    return (text if text.isascii() else "".join(c for c in normalize("NFKC", text) if category(c) != "Cf")).strip()
 
 def _as_numbers(text, column, source):
     "Patients as numbers where all are whole numbers, else as text, each in one spelling."
