@@ -10,10 +10,11 @@ START := $(shell date +%s)
 
 .PHONY: install hooks reports real prior ablations test test-fast lab browser readme docs clean
 
+# Most modules of the packages are never imported: what is, is compiled then, which saves a minute here.
 install: $(READY) hooks
 $(READY): setup.py settings.ini constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[all]'
 	touch $@
 
 # Any Jupyter of .venv cleans this checkout's notebooks as it saves them; nothing is written to the user's own configuration.
