@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from ..core.errors import BadInput
 from ..metrics.bootstrap import Bootstrap, auroc, interval, point_estimate, ratio
 from ..metrics.intervals import (
-    AurocEstimate, auroc_ci, auroc_delong, count_classes, holm, paired_difference, too_few_patients)
+    AurocEstimate, auroc_ci, auroc_delong, cluster_ids, count_classes, holm, paired_difference, too_few_patients)
 from ..metrics.thresholds import patient_folds
 from .strata import bin_metadata, p_value, standardised_auroc, stratified_auroc, stratified_delong
 
@@ -229,8 +229,9 @@ NAMED_FROM = .01 # Smallest drop of AUROC that is named
 
 def _commoner(y, stratum):
     "Whether an image belongs to a stratum in which the finding is more common than overall."
-    share = pd.Series(y).groupby(stratum).transform("mean").to_numpy()
-    return share > y.mean()+1e-12
+    code = pd.factorize(stratum)[0]
+    share = np.bincount(code, y)/np.bincount(code)
+    return share[code] > y.mean()+1e-12
 
 def _within_statistics(y, scores, stratum):
     "Of one finding and variable: AUROC over all images, within strata, and how the score follows the strata within labels."
@@ -247,34 +248,32 @@ def within_table(
     seed: int=0, # Seed of the bootstrap
 ) -> pd.DataFrame: # One row per variable, finding and stratum; `all` and `within` first; `within` has drop, follows, p and named
     "AUROC over all images, within strata, and in each stratum; and which scores follow which variable."
-    findings, groups = list(predictions.columns.drop("Image Index")), np.asarray(groups)
+    findings, groups = list(predictions.columns.drop("Image Index")), cluster_ids(groups, len(labels))
     scores, strata = predictions[findings].to_numpy(), {v: bands.to_numpy() for v, bands in bin_metadata(known).items()}
     keys = [(v, i) for v in strata for i in range(len(findings))]
     statistics = [_within_statistics(labels[:, i], scores[:, i], strata[v]) for v, i in keys]
     shares = [_stratum_shares(labels, stratum) for stratum in strata.values()]
     samples = Bootstrap(len(labels), groups, n_boot, seed).run_groups([*statistics, *shares])
     label_p = {v: _label_p(labels, strata[v], *rest, groups) for v, *rest in zip(strata, shares, samples[len(keys):])}
-    parts = []
+    rows = []
     for (v, i), three, sample in zip(keys, statistics, samples):
-        rows = _strata_rows(labels[:, i], scores[:, i], strata[v], three, sample, groups)
-        rows.loc[1, "p"] = max(rows.p[1], label_p[v][i])
-        parts.append(rows.assign(variable=v, finding=findings[i]))
-    table = pd.concat(parts, ignore_index=True)
-    table = table[["variable", "finding", *table.columns.drop(["variable", "finding"])]]
+        found = _strata_rows(labels[:, i], scores[:, i], strata[v], three, sample, label_p[v][i], groups)
+        rows += [dict(variable=v, finding=findings[i]) | row for row in found]
+    table = pd.DataFrame(rows)
     table["p_adjusted"] = holm(table.p.to_numpy())
     return table.assign(named=(table["drop"] >= NAMED_FROM) & (table.p_adjusted < .05))
 
 # %% ../../nbs/05_audit/02_confounders.ipynb #bb98b758
 def _stratum_shares(labels, stratum):
     "For each stratum the share of positives in it, then the share in the others, for every finding."
-    y, members = np.asarray(labels, float), [(stratum == s).astype(float)[:, None] for s in np.unique(stratum.astype(str))]
+    y, members = np.asarray(labels, float), [(stratum == s).astype(float)[:, None] for s in sorted(set(stratum))]
     return [ratio(np.hstack([m*y, (1-m)*y]), np.hstack([m+0*y, 1-m+0*y])) for m in members]
 
 def _label_p(labels, stratum, statistics, samples, groups):
     "For every finding the p-value of being more common in one stratum than in the others."
     k, p = labels.shape[1], []
     with_finding = np.array([len(np.unique(groups[y == 1])) for y in labels.T])
-    for statistic, sample, name in zip(statistics, samples, np.unique(stratum.astype(str))):
+    for statistic, sample, name in zip(statistics, samples, sorted(set(stratum))):
         patients = min(len(np.unique(groups[side])) for side in (stratum == name, stratum != name))
         value = point_estimate(statistic)
         p.append(p_value(value[:k]-value[k:], sample[:k]-sample[k:], np.minimum(with_finding, patients)))
@@ -282,23 +281,21 @@ def _label_p(labels, stratum, statistics, samples, groups):
     return np.array([np.nanmin(q) if not np.isnan(q).all() else np.nan for q in adjusted])
 
 # %% ../../nbs/05_audit/02_confounders.ipynb #1ab972c3
-def _strata_rows(y, scores, stratum, statistics, samples, groups):
+def _strata_rows(y, scores, stratum, statistics, samples, label_p, groups):
     "Rows of `within_table` for one variable and finding, from `_within_statistics` and their samples."
-    values, samples = [point_estimate(s)[0] for s in statistics], np.stack([s[0] for s in samples])
-    names, commoner = np.unique(stratum.astype(str)), _commoner(y, stratum)
-    masks = [np.ones(len(y), bool)]*2 + [stratum == n for n in names]
-    areas = [auroc_delong(y, scores, groups, m) for m in masks]
-    ends = [auroc_ci(a) if not too_few_patients(a) else (np.nan, np.nan) for a in areas]
-    rows = pd.DataFrame(dict(stratum=["all", "within", *names], images=[m.sum() for m in masks],
-                             positives=[a.positives for a in areas], auroc=[a.value for a in areas],
-                             low=[e[0] for e in ends], high=[e[1] for e in ends]))
-    def percentiles(sample): return interval(sample)[["low", "high"]].to_numpy()[0]
+    whole, inside, follows = (point_estimate(s)[0] for s in statistics)
+    whole_drawn, inside_drawn, follows_drawn = (s[0] for s in samples)
+    commoner, ends = _commoner(y, stratum), interval(np.stack([inside_drawn, whole_drawn-inside_drawn]))
     patients = min(len(np.unique(groups[commoner == side])) for side in (True, False))
-    p = p_value(np.array([values[2]-.5]), samples[2:], np.array([patients]))[0]
-    rows.loc[1, ["auroc", "low", "high"]] = [values[1], *percentiles(samples[1:2])]
-    rows.loc[1, ["drop", "drop_low", "drop_high"]] = [values[0]-values[1], *percentiles(samples[:1]-samples[1:2])]
-    rows.loc[1, ["follows", "p"]] = [values[2], p]
-    return rows
+    p = p_value(np.array([follows-.5]), follows_drawn[None], np.array([patients]))[0]
+    def row(name, images):
+        area = auroc_delong(y, scores, groups, images)
+        low, high = _ends(area)
+        return dict(stratum=name, images=images.sum(), positives=area.positives, auroc=area.value, low=low, high=high)
+    everyone = row("all", np.ones(len(y), bool))
+    within = everyone | dict(stratum="within", auroc=inside, low=ends.low[0], high=ends.high[0], drop=whole-inside,
+                             drop_low=ends.low[1], drop_high=ends.high[1], follows=follows, p=max(p, label_p))
+    return [everyone, within, *(row(name, stratum == name) for name in sorted(set(stratum)))]
 
 # %% ../../nbs/05_audit/02_confounders.ipynb #662f081f
 def matched_table(

@@ -79,10 +79,9 @@ def subset_statistic(
 ) -> Statistic: # Over all images; those outside have weight 0
     "A statistic of some of the images that shares bootstrap samples with statistics of others."
     images = np.flatnonzero(inside)
-    statistic = build(images)
-    rows = statistic.rows.tocoo()
+    rows, value = build(images)
     shape = rows.shape[0], len(inside)
-    return Statistic(sparse.csr_matrix((rows.data, (rows.row, images[rows.col])), shape=shape), statistic.value)
+    return Statistic(sparse.csr_matrix((rows.data, images[rows.indices], rows.indptr), shape=shape), value)
 
 # %% ../../nbs/05_audit/01_strata.ipynb #c58f813f
 def stratified_auroc(
@@ -92,7 +91,7 @@ def stratified_auroc(
 ) -> Statistic: # Outputs: pooled over the strata, then each stratum in sorted order; NaN where undefined
     "AUROC of pairs within one stratum."
     labels, scores = np.asarray(labels, bool), np.asarray(scores)
-    names, stratum = np.unique(strata.astype(str), return_inverse=True)
+    stratum, names = pd.factorize(strata.astype(str), sort=True)
     k = len(names)
     parts = [subset_statistic(lambda images: auroc(labels[images], scores[images]), stratum == s) for s in range(k)]
     members = [((stratum == s) & side).astype(float) for side in (labels, ~labels) for s in range(k)]

@@ -140,6 +140,7 @@ def match_names(
 ) -> dict[str, str]: # Name in the table -> image, for those that are there
     "Match a table's names to images by as much of the path as both have; raises `BadInput` where that is ambiguous."
     parts_of, found = {n: tuple(n.strip().replace("\\", "/").split("/")) for n in map(str, wanted)}, {}
+    if not parts_of: return found # Without an index of what may be 100,000 paths
     endings, whole = _index_paths(paths, {len(parts) for parts in parts_of.values()})
     depths = sorted({len(parts) for parts in whole})
     for name, parts in parts_of.items():

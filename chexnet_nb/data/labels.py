@@ -12,6 +12,7 @@ __all__ = ['FINDINGS', 'NO_FINDING', 'LABEL_FILES', 'OWN_FILES', 'BOX_FILE', 'OW
 import re
 from collections.abc import Iterable
 from csv import QUOTE_NONE
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -232,15 +233,16 @@ def parse_labels(
     codes, strings = pd.factorize(labels) # Each distinct string is parsed once
     def row_of(code): return int(np.argmax(codes == code))+2
     if (codes < 0).any(): raise BadInput(f"{source}: row {row_of(-1)} has no finding labels; write {NO_FINDING!r} for none")
-    rows = np.zeros((len(strings), len(FINDINGS)), np.uint8)
+    rows, none = np.zeros((len(strings), len(FINDINGS)), np.uint8), normalise_name(NO_FINDING)
+    place = cache(lambda name: FINDINGS.index(finding_name(name)))
     for code, (row, text) in enumerate(zip(rows, strings)):
         given = str(text).split("|")
-        names = [n for n in given if normalise_name(n) != normalise_name(NO_FINDING)]
+        names = [n for n in given if normalise_name(n) != none]
         if 0 < len(names) < len(given):
             raise BadInput(f"{source}: row {row_of(code)} contradicts itself: {text!r} ({(codes == code).sum():,} such rows); "
                            f"write either {NO_FINDING!r} or the findings")
         for name in names:
-            try: row[FINDINGS.index(finding_name(name))] = 1
+            try: row[place(name)] = 1
             except BadInput as e: raise BadInput(f"{source}: row {row_of(code)}: {e}; or {NO_FINDING!r}") from None
     return rows[codes]
 

@@ -86,7 +86,9 @@ def subset_images(
 ) -> pd.DataFrame: # Rows of `table`
     "All images of a subset's patients, including those that the split leaves out."
     chosen = _comparable(split, "the split")["Patient ID"][split["split"] == subset]
-    return table[_comparable(table)["Patient ID"].astype(str).isin(chosen.astype(str))]
+    patients = _comparable(table)["Patient ID"]
+    if patients.dtype != chosen.dtype: patients, chosen = patients.astype(str), chosen.astype(str)
+    return table[patients.isin(chosen)]
 
 # %% ../../nbs/01_data/03_splits.ipynb #aae5fed3
 _LABELS = re.compile(r"([\s,;]+\"?-?[01](\.0+)?\"?)+[\s,;]*$") # Columns of labels behind a name

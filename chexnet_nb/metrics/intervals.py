@@ -156,7 +156,7 @@ def count_classes(
     labels, unit = np.asarray(labels), cluster_ids(groups, len(labels))
     among = np.ones(len(labels), bool) if among is None else np.asarray(among, bool)
     sides = (labels == 1) & among, (labels == 0) & among
-    return ClassCounts(*(int(side.sum()) for side in sides), tuple(len(np.unique(unit[side])) for side in sides))
+    return ClassCounts(*(int(side.sum()) for side in sides), tuple(np.count_nonzero(np.bincount(unit[side])) for side in sides))
 
 # %% ../../nbs/03_metrics/03_intervals.ipynb #635fc080
 class AurocEstimate(NamedTuple):
@@ -192,9 +192,11 @@ def placements(
     scores: np.ndarray, # Shape (images,)
 ) -> tuple[np.ndarray, np.ndarray]: # Shapes (positives,) and (negatives,)
     "Share of negatives below each positive, and of positives above each negative, ties one half."
-    def ranks(values): return pd.Series(values).rank().to_numpy()
-    pos, neg, rank = scores[labels], scores[~labels], ranks(scores)
-    return (rank[labels]-ranks(pos))/len(neg), 1-(rank[~labels]-ranks(neg))/len(pos)
+    def below(values, others): # How many of the others, ties one half
+        counts = sum(np.searchsorted(others, values, side) for side in ("left", "right"))/2
+        return np.where(np.isnan(values), np.nan, counts)
+    pos, neg = scores[labels], scores[~labels]
+    return below(pos, np.sort(neg))/len(neg), 1-below(neg, np.sort(pos))/len(pos)
 
 # %% ../../nbs/03_metrics/03_intervals.ipynb #7fd4a7d2
 PRIOR_PATIENTS = 2 # Weight of the assumed variance, in patients

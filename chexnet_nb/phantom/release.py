@@ -9,6 +9,7 @@ __all__ = ['ENRICHED', 'NOISE', 'TRUTH_FILE', 'CHUNK', 'sample_patients', 'split
 # %% ../../nbs/02_phantom/03_release.ipynb #75eb23ac
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,11 @@ from .signs import episodes, render_row, sign_masks
 
 # %% ../../nbs/02_phantom/03_release.ipynb #fee4ddc0
 ENRICHED = 12 # One patient in so many has each finding, if there are enough
+
+@cache
+def _real_rows():
+    "The release's label table, read once."
+    return read_labels()
 
 def _by_patient(table):
     "One row per patient, by ascending number, with 1 for each finding that any of their images has."
@@ -199,7 +205,7 @@ def write_phantom(
     _check_range("seed", seed, 0, 2**32)
     _check_range("noise", noise, 0, .5)
     if images_each is not None: _check_range("images_each", images_each, 1, 1000)
-    rows, out = sample_patients(read_labels(), patients, seed=seed, images_each=images_each), Path(out)
+    rows, out = sample_patients(_real_rows(), patients, seed=seed, images_each=images_each), Path(out)
     details = dict(drawing=DRAWING, seed=seed, size=size, patients=patients, images_each=images_each, noise=float(noise),
                    images=len(rows), names=fingerprint(rows["Image Index"]))
     begun = _check_folder(out, details)
@@ -229,7 +235,7 @@ def drawn_masks(
     if details.get("drawing") != DRAWING:
         raise BadInput(f"{data} is not a phantom of version {DRAWING} of the drawing, so its signs cannot be drawn again; draw "
                        "one with `chexnet phantom`")
-    rows = sample_patients(read_labels(), details["patients"], seed=details["seed"], images_each=details["images_each"])
+    rows = sample_patients(_real_rows(), details["patients"], seed=details["seed"], images_each=details["images_each"])
     rows = rows.assign(Course=episodes(rows))
     rows = rows[rows["Image Index"].isin(wanted)].to_dict("records")
     done = process_map(_masks_of, rows, args=(details["seed"], details["size"]), workers=workers)
