@@ -30,7 +30,7 @@ from chexnet_nb.report.experiment import check_parameters, find_experiment, pres
 pytestmark = pytest.mark.xdist_group("documented") # One process makes what the lines share
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT/"README.md", *sorted(p for folder in ("data", "nbs/guide", "nbs/reference") for p in (ROOT/folder).glob("*.md"))]
-QUICK = dict(train="--architecture densenet_28 --size 28 --no-pretrained --epochs 1 --precision 32-true",
+QUICK = dict(train="--architecture wang_demo --size 28 --no-pretrained --epochs 1 --precision 32-true",
              phantom="--patients 12 --size 64", prepare="--size 28",
              run="-p architecture=densenet_28 -p size=28 -p pretrained=false -p epochs=1 -p n_boot=100 -p split=official",
              **dict.fromkeys(("evaluate", "compare", "radiologists"), "--n-boot 100"))
@@ -127,6 +127,12 @@ class Ground:
         assert code == 0, err
         return out
 
+    @cache
+    def exported(self):
+        "The run keeps its ONNX file, once it has predicted with that."
+        code, _, err = warm.chexnet("predict", self.run(), self.film(), "--out", self.folder/"onnx.csv", "--engine", "onnx")
+        assert code == 0 and (self.run()/"model.onnx").exists(), err
+
     def predictions(self): return saved(simulate_predictions(*labelled(400)), self.folder/"predictions.csv")
 
     def labels(self):
@@ -222,6 +228,7 @@ def run_line(line, here):
 def test_a_line_runs(line, ground, tmp_path):
     command, *words = shlex.split(line)[1:]
     if "onnx" in line and not find_spec("onnxruntime"): pytest.skip("ONNX Runtime is not installed")
+    if "--engine onnx" in line: ground.exported()
     if command != "phantom": furnish(ground, tmp_path, line)
     if command == "index": shutil.copytree(ROOT/"reports/evaluate-paper", tmp_path/"reports/evaluate-paper")
     if command == "verify": assert warm.chexnet("prepare", *words, cwd=tmp_path)[0] == 0
