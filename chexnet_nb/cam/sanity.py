@@ -207,15 +207,22 @@ def contrast(
         hot, cold = ((maps*c).sum((1, 2))/c.sum((1, 2)) for c in (inside, 1-inside))
     return (hot-cold)/np.maximum(maps.std((1, 2)), 1e-12) if standard else hot-cold
 
+def _head(model):
+    "The weights of a network's head."
+    return list(model.get_submodule(layer_groups(model)[0]).parameters())
+
+@torch.no_grad()
+def _deal(head, weights, rng):
+    "Give a head weights in another order, within each output."
+    for p, own in zip(head, weights): p.copy_(torch.from_numpy(rng.permuted(own.cpu().numpy(), axis=-1)))
+
 def shuffle_head(
     model: Network, # Not changed
     rng: np.random.Generator, # Random generator
 ) -> Network: # A copy
     "The network with the weights of its head dealt out anew, within each output."
     network = copy.deepcopy(model)
-    with torch.no_grad():
-        for p in network.get_submodule(layer_groups(model)[0]).parameters():
-            p.copy_(torch.from_numpy(rng.permuted(p.cpu().numpy(), axis=-1)))
+    _deal(_head(network), _head(model), rng)
     return network
 
 class HeadTest(NamedTuple):
@@ -242,12 +249,14 @@ def head_test(
         parts = [torch.from_numpy(images[i:i+batch]) for i in range(0, len(images), batch)]
         features = torch.cat([model.feature_maps(model.to_input(part)) for part in parts])
     covered = on_grid(masks, features.shape[2:])
-    def scores(network):
-        network.feature_maps = lambda x: x # Those above: heads alone differ
+    network, rng = copy.deepcopy(model), np.random.default_rng(seed)
+    network.feature_maps = lambda x: x # Those above: heads alone differ
+    own, head = _head(model), _head(network)
+    def scores(shuffled):
+        if shuffled: _deal(head, own, rng)
         maps = network.class_maps(features)[1].float().cpu().numpy()[np.arange(len(images)), outputs]
         return [np.nanmean(contrast(maps, covered, standard=standard)) for standard in (False, True)]
-    rng = np.random.default_rng(seed)
-    both = np.array([scores(copy.deepcopy(model)), *(scores(shuffle_head(model, rng)) for _ in range(heads))]) # Own head first
+    both = np.array([scores(i > 0) for i in range(heads+1)]) # Own head first
     place = (both[:, None] <= both).mean(1).min(1) # The better of the two places of each head, as a share
     high = np.quantile(both[1:], .95, axis=0)
     return HeadTest(*(float(v) for v in (both[0, 0], high[0], both[0, 1], high[1], (place <= place[0]).mean())))
