@@ -1,5 +1,6 @@
 "The house in one picture: every package with its modules, and which package imports which. `python docs/house.py` writes it."
 import ast
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -12,6 +13,7 @@ FLOW = "release or phantom → cache → training → predictions table → metr
 ROWS = (("core", "data", "phantom"), ("metrics", "readers", "audit"), ("models", "runs", "training"), ("cam", "report"))
 
 
+@cache
 def order():
     "Package -> its modules, both in the order of the notebooks' numbers; faces are not counted."
     names = lambda files: [f.stem.split("_", 1)[1] for f in sorted(files)]
@@ -31,6 +33,7 @@ def imported(file, package):
     return found
 
 
+@cache
 def arrows():
     "(package, module) -> those it imports."
     return {(p, m): imported(ROOT/"chexnet_nb"/p/f"{m}.py", p) for p, modules in order().items() for m in modules}

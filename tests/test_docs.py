@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlparse
@@ -20,7 +21,17 @@ import cells
 pytestmark = pytest.mark.xdist_group("site") # One process builds it and looks at it
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 LOADS = {"img": "src", "script": "src", "link": "href", "iframe": "src", "source": "src", "video": "src", "audio": "src"}
+FRAME = '<!doctype html><iframe style="height: 844px; border: 0; visibility: hidden"></iframe>' # Nothing is painted
+OPEN = """async ([url, widths]) => {
+  const frame = document.querySelector("iframe"), widen = width => frame.style.width = `${width}px`;
+  widen(widths[0]);
+  await new Promise(done => { frame.onload = done; frame.src = url });
+  const page = frame.contentDocument, found = widths.map(w => { widen(w); return page.documentElement.scrollWidth });
+  page.querySelectorAll("details").forEach(d => d.open = true);
+  return found }"""
 CONTRAST = """() => {
+  const {document, getComputedStyle} = frames[0];
+  document.getAnimations().forEach(a => a.finish());
   const parse = c => { const n = c.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n.slice(0, 3), 1] : n };
   const over = (a, b) => [0, 1, 2].map(i => a[i]*a[3] + b[i]*(1-a[3])).concat(1);
   const light = c => { const l = c.slice(0, 3).map(v => (v /= 255) <= .03928 ? v/12.92 : ((v+.055)/1.055)**2.4);
@@ -34,8 +45,8 @@ CONTRAST = """() => {
   const bad = {}, walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const e = walker.currentNode.parentElement, text = walker.currentNode.textContent.trim();
-    const unseen = !e.checkVisibility({checkOpacity: true, checkVisibilityCSS: true});
-    if (!text || unseen || e.closest("script, style, noscript, title, .headerlink")) continue;
+    if (!text || !e.checkVisibility({checkOpacity: true, checkVisibilityCSS: true})) continue;
+    if (e.closest("script, style, noscript, title, .headerlink")) continue;
     const {ground, alpha, colour: c} = look(e), f = over([c[0], c[1], c[2], c[3]*alpha], ground);
     const [high, low] = [light(f), light(ground)].sort((x, y) => y - x), ratio = (high+.05)/(low+.05);
     const where = `${e.tagName}.${e.className} in ${e.parentElement.className}`;
@@ -76,7 +87,8 @@ def pages(site): return {f.relative_to(site).as_posix(): Reader(f.read_text(enco
 def browser():
     if CHROMIUM is None: pytest.skip("no Chromium found; `apt-get install chromium` to look at the site")
     from playwright.sync_api import sync_playwright
-    flags = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-component-update".split()
+    flags = ("no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-component-update "
+             "allow-file-access-from-files").split() # The last: a file's script may look into a frame
     with sync_playwright() as p:
         browser = p.chromium.launch(executable_path=CHROMIUM, args=[f"--{flag}" for flag in flags])
         yield browser
@@ -143,6 +155,13 @@ def test_broken_links_are_named(tmp_path):
     assert site.broken == ["a.md: nowhere.md", "a.md: images/no.png"] and "[here](b.md)" in text
 
 
+@cache
+def led(site, folder, url):
+    "The file that a link on a folder's pages leads to, from the site's top; None where there is none."
+    to = (site/folder/unquote(url)).resolve()
+    return to.relative_to(site.resolve()).as_posix() if to.exists() else None
+
+
 def test_links_lead_somewhere(site, pages):
     wrong = []
     for name, page in pages.items():
@@ -150,8 +169,7 @@ def test_links_lead_somewhere(site, pages):
             url, anchor = urldefrag(link)
             if urlparse(url).scheme: continue
             url = urlparse(url).path
-            to = (site/name).parent/unquote(url) if url else site/name
-            target = to.resolve().relative_to(site.resolve()).as_posix() if to.exists() else None
+            target = led(site, Path(name).parent, url) if url else name
             if target is None: wrong.append(f"{name}: {link}")
             elif anchor and target in pages and unquote(anchor) not in pages[target].ids: wrong.append(f"{name}: {link}")
     assert wrong == []
@@ -171,7 +189,7 @@ def test_every_page_is_reached(site, pages):
         if name in reached or name not in pages: continue
         reached.add(name)
         links = [urldefrag(link)[0] for link in pages[name].links if not urlparse(link).scheme]
-        ahead += [((site/name).parent/link).resolve().relative_to(site.resolve()).as_posix() for link in links if link]
+        ahead += [led(site, Path(name).parent, link) for link in links if link]
     assert pages.keys() - reached - {"search.html", "404.html"} == set()
 
 
@@ -182,26 +200,24 @@ def test_nothing_asks_another_host(site, pages):
         assert not re.search(r"(url\(|@import)\s*['\"]?(https?:)?//", sheet.read_text(encoding="utf-8")), sheet.name
 
 
-THEMES, WIDTHS = ("light", "dark"), (390, 1366, 1920)
+THEMES, WIDTHS = ("light", "dark"), (390, 1920, 1366) # Text is looked at in the last
 
 
 @pytest.fixture(scope="module")
-def looked(site, pages, browser):
+def looked(site, pages, browser, tmp_path_factory):
     "Each page opened once, seen in each width and theme: what is too wide, what is hard to read, what was asked for."
     wide, bad, asked = {width: [] for width in WIDTHS}, {theme: {} for theme in THEMES}, []
-    page = browser.new_page(viewport=dict(width=WIDTHS[0], height=844), color_scheme=THEMES[0])
+    frame = tmp_path_factory.mktemp("frame")/"frame.html"
+    frame.write_text(FRAME)
+    page = browser.new_page()
+    page.goto(f"file://{frame}")
     page.on("request", lambda r: asked.append(r.url))
-    for name in pages:
-        page.set_viewport_size(dict(width=WIDTHS[0], height=844))
-        page.goto(f"file://{site/name}")
-        for width in WIDTHS:
-            page.set_viewport_size(dict(width=width, height=844))
-            if page.evaluate("document.documentElement.scrollWidth") > width: wide[width].append(name)
-        page.set_viewport_size(dict(width=1366, height=768))
-        page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-        for theme in THEMES:
+    for i, name in enumerate(pages):
+        found = page.evaluate(OPEN, [f"file://{site/name}", WIDTHS])
+        for width, needed in zip(WIDTHS, found, strict=True):
+            if needed > width: wide[width].append(name)
+        for theme in THEMES[::1 if i % 2 else -1]: # Each page begins in the theme that the last one ended in
             page.emulate_media(color_scheme=theme)
-            page.evaluate("document.getAnimations().forEach(a => a.finish())")
             for where, said in page.evaluate(CONTRAST).items(): bad[theme].setdefault(where, f"{name} {said}")
     page.close()
     return wide, bad, asked
@@ -225,11 +241,20 @@ MEANT = {"dicom": "radiograph", "predictions table": "formats", "evaluate": "pre
          "heatmap": "cam_browser", "saliency": "cam_browser", "sensitivity": "glossary"}
 
 
+FOUND = """[...document.querySelectorAll("#search-results li > a")].map(a => `${a.getAttribute("href")} ${a.innerText}`)"""
+
+
+@pytest.fixture(scope="module")
+def tab(browser):
+    "A page of the browser for all searches, one after another."
+    tab = browser.new_page()
+    yield tab
+    tab.close()
+
+
 @pytest.mark.parametrize("query, first", MEANT.items())
-def test_search_puts_first_what_is_meant(site, browser, query, first):
-    page = browser.new_page()
-    page.goto(f"file://{site}/search.html?q={query.replace(' ', '+')}")
-    page.wait_for_selector("#search-results li a")
-    found = [a.get_attribute("href") + " " + a.inner_text() for a in page.query_selector_all("#search-results li > a")]
-    page.close()
+def test_search_puts_first_what_is_meant(site, tab, query, first):
+    tab.goto(f"file://{site}/search.html?q={query.replace(' ', '+')}")
+    tab.wait_for_selector("#search-results li a")
+    found = tab.evaluate(FOUND)
     assert first in found[0].lower() and len(set(found)) == len(found), found[:5]

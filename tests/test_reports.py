@@ -38,18 +38,25 @@ def browser():
         browser.close()
 
 
-def visit(browser, file, width=1366, height=768):
-    "A page, and what it asked for."
-    page, asked = browser.new_page(viewport=dict(width=width, height=height)), []
+@pytest.fixture(scope="module")
+def visit(browser):
+    "Opens files one after another in the same tab; gives the page, and what it asked for."
+    page, asked = browser.new_page(), []
     page.on("request", lambda r: asked.append(r.url))
-    page.goto(f"file://{file}")
-    return page, asked
+
+    def visit(file, width=1366, height=768):
+        page.set_viewport_size(dict(width=width, height=height))
+        asked.clear()
+        page.goto(f"file://{file}")
+        return page, asked
+    yield visit
+    page.close()
 
 
 @pytest.mark.parametrize("folder", REPORTS, ids=lambda f: f.name)
-def test_the_first_screen_is_the_answer(folder, browser):
+def test_the_first_screen_is_the_answer(folder, visit):
     headline = json.loads((folder/"headline.json").read_text())
-    page, asked = visit(browser, folder/"index.html")
+    page, asked = visit(folder/"index.html")
     shown = page.inner_text(".answer")
     assert page.inner_text("h1") == headline["title"] and page.title() == headline["title"]
     first = page.inner_text(".numbers b >> nth=0")
@@ -57,17 +64,15 @@ def test_the_first_screen_is_the_answer(folder, browser):
     assert any(text == first or text.startswith(f"{first} (") for text in texts), shown
     assert page.evaluate(INSIDE, first), "number and figure are on the first screen"
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
-    page.close()
 
 
 @pytest.mark.parametrize("width", [390, 1366])
-def test_no_table_is_clipped_without_a_hint(width, browser):
+def test_no_table_is_clipped_without_a_hint(width, visit):
     for folder in REPORTS:
-        page, _ = visit(browser, folder/"index.html", width)
+        page, _ = visit(folder/"index.html", width)
         page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
         assert page.evaluate(CLIPPED) == 0, folder.name
         assert page.evaluate("document.documentElement.scrollWidth") <= width, folder.name
-        page.close()
 
 
 def hostile_report(folder):
@@ -87,14 +92,13 @@ def hostile_report(folder):
     return write_page(folder)
 
 
-def test_text_of_files_stays_text(tmp_path, browser):
+def test_text_of_files_stays_text(tmp_path, visit):
     (tmp_path/"hostile").mkdir()
     for file in (hostile_report(tmp_path/"hostile"), write_index(tmp_path)):
-        page, asked = visit(browser, file)
+        page, asked = visit(file)
         page.wait_for_timeout(200)
         assert "click" in page.inner_text("main") and page.title() != "ran"
         assert page.evaluate("document.querySelectorAll('main img, main svg, script, [onclick], [onerror]').length") == 0
         assert set(page.evaluate("[...document.links].map(a => a.protocol)")) <= {"http:", "https:", "file:"}
         assert page.evaluate("document.querySelectorAll('main h2, b b').length") <= 1 # The index has one heading of its own
         assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
-        page.close()
