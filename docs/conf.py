@@ -1,11 +1,7 @@
 "Sphinx's settings; the pages are written by build.py."
 import configparser
 import sys
-from functools import cache
 from pathlib import Path
-
-from sphinx.search import languages
-from sphinx.search.en import SearchEnglish
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -13,7 +9,7 @@ settings = configparser.ConfigParser(delimiters=["="], interpolation=None)
 settings.read(Path(__file__).parents[1]/"settings.ini", encoding="utf-8")
 project, version = settings["DEFAULT"]["lib_name"], settings["DEFAULT"]["version"]
 author, copyright = settings["DEFAULT"]["author"], f"2026 onwards, {settings['DEFAULT']['author']}"
-extensions = ["myst_nb", "mathml", "navigation"]
+extensions = ["myst_nb", "mathml", "navigation", "once"]
 
 nb_execution_mode = "off"
 nb_ipywidgets_js = {}
@@ -31,13 +27,6 @@ python_use_unqualified_type_names = True
 add_module_names = False
 modindex_common_prefix = ["chexnet_nb."]
 
-
-class English(SearchEnglish):
-    "The language of the search; a word that many pages have is stemmed once."
-    stem = cache(SearchEnglish.stem)
-
-
-languages["en"] = English
 html_theme = "furo"
 html_title = f"{project} {version}"
 html_static_path = ["_static"]
