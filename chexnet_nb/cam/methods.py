@@ -111,7 +111,8 @@ def method_table(
     seed: int=0, # Of everything drawn
 ) -> pd.DataFrame: # method, measure, value, low, high; `seconds` (per image) has no interval
     "Every method on the same images, by the same measures."
-    rows = []
+    seeds, last = np.random.default_rng(seed).integers(2**31, size=draws).tolist(), (len(layer_groups(model)),)
+    nets, rows = [net for s in seeds for _, net in randomised(model, steps=last, seed=s)], []
     for name in methods:
         start = perf_counter()
         maps = method_maps(model, images, outputs, name)
@@ -121,8 +122,6 @@ def method_table(
         rows += [[name, score, *mean_ci(scores[score], groups)[:3]] for score in scores]
         gains = faithfulness_table(model, images, outputs, maps, groups, draws=1, seed=seed)
         rows += [[name, row.test, row.gain, row.low, row.high] for row in gains.itertuples()]
-        seeds, last = np.random.default_rng(seed).integers(2**31, size=draws).tolist(), (len(layer_groups(model)),)
-        nets = (net for s in seeds for _, net in randomised(model, steps=last, seed=s))
         random = np.stack([method_maps(net, images, outputs, name) for net in nets])
         kept = compare_maps(maps, random, groups, outputs=outputs, seed=seed).iloc[0]
         rows.append([name, "random network", *kept[["value", "low", "high"]]])
