@@ -85,7 +85,7 @@ def work(argv, cwd, out, err, first, room):
 
 
 class Started:
-    "A command that runs, asked and ended like a `subprocess.Popen`; `first` is code that runs before, `room` bytes a file's limit."
+    "A command that runs, asked and ended like a `subprocess.Popen`; `first` is code that runs before it, `room` a file's limit."
     def __init__(self, argv, cwd=".", *, first="", room=None):
         self.folder = tempfile.TemporaryDirectory(prefix="warm-")
         self.files = [Path(self.folder.name, name) for name in ("out", "err")]
