@@ -92,7 +92,8 @@ def bad(tables, what):
 @pytest.mark.parametrize("what", ["unknown_word", "no_such_column", "no_column", "unknown_key", "bad_pattern",
                                   "one_finding_twice", "an_image_twice", "undecided", "two_forms",
                                   "no_choice", "no_such_choice", "paths_that_match_nothing", "no_boxes"])
-def test_bad_input_is_one_message(tables, what):
+def test_bad_input_is_one_message(tables, what, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path) # Where a report would be written
     arguments, why = bad(tables, what)
     code, _, err = chexnet(*arguments)
     assert code == 2 and why in err and "Traceback" not in err, err

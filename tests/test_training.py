@@ -89,7 +89,7 @@ def checkpoints(run):
     except FileNotFoundError: return None
 
 
-EVERY = ("--batch-size", 4, "--epochs", 5, "--max-shift", 2, "--checkpoint-every", 3)
+EVERY = ("--batch-size", 4, "--epochs", 3, "--max-shift", 2, "--checkpoint-every", 3)
 SINCE = ("--schedule", "cosine", "--ema-decay", .9, "--min-crop", .8, "--weight-decay", .01)
 
 
@@ -101,7 +101,7 @@ def test_killed_within_epochs(data, tmp_path):
 
 @pytest.mark.slow
 def test_killed_ten_times(data, tmp_path):
-    more = (*EVERY, "--epochs", 11, "--early-stop-patience", 11, "--accumulate-batches", 2, "--lr-patience", -1)
+    more = (*EVERY, "--batch-size", 8, "--epochs", 11, "--early-stop-patience", 11, "--accumulate-batches", 2, "--lr-patience", -1)
     finished(forked(data, tmp_path/"whole", *more))
     killed(data, tmp_path/"killed", 10, .5, *more)
     same(tmp_path/"whole", tmp_path/"killed")
