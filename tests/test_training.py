@@ -101,7 +101,8 @@ def test_killed_within_epochs(data, tmp_path):
 
 @pytest.mark.slow
 def test_killed_ten_times(data, tmp_path):
-    more = (*EVERY, "--batch-size", 8, "--epochs", 11, "--early-stop-patience", 11, "--accumulate-batches", 2, "--lr-patience", -1)
+    batches = "--batch-size", 8, "--accumulate-batches", 2
+    more = (*EVERY, *batches, "--epochs", 11, "--early-stop-patience", 11, "--lr-patience", -1)
     finished(forked(data, tmp_path/"whole", *more))
     killed(data, tmp_path/"killed", 10, .5, *more)
     same(tmp_path/"whole", tmp_path/"killed")
