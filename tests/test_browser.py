@@ -161,6 +161,15 @@ def changed(page, before, *keys):
     pytest.fail(f"{keys} did not all change: before {before}, now {now}")
 
 
+def settled(page):
+    "What is seen once it stays for a second: the kernel orders the films anew for each finding, and steps count from its order."
+    before, since = seen(page), time.monotonic()
+    while time.monotonic()-since < 1:
+        time.sleep(.1)
+        if (now := seen(page)) != before: before, since = now, time.monotonic()
+    return before
+
+
 def press(page, key, *keys):
     "Press a key; what is seen once all of `keys` have changed."
     before = seen(page)
@@ -185,6 +194,7 @@ def use(page):
     assert all(again[key] == other[key] for key in ("answer", "place", "picture", "map", "boxes"))
     assert press(page, "ArrowDown", "answer", "bold", "map")["bold"] == "Hernia"
     assert press(page, "ArrowUp", "answer", "bold", "map")["bold"] == "Pleural Thickening"
+    assert settled(page)["place"] == other["place"]
     page.locator(".cam-bar button[title^=previous]").click()
     changed(page, other, "place", "picture")
     press(page, "End", "place", "picture")
