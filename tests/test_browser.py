@@ -161,15 +161,6 @@ def changed(page, before, *keys):
     pytest.fail(f"{keys} did not all change: before {before}, now {now}")
 
 
-def settled(page):
-    "What is seen once it stays for a second: the kernel orders the films anew for each finding, and steps count from its order."
-    before, since = seen(page), time.monotonic()
-    while time.monotonic()-since < 1:
-        time.sleep(.1)
-        if (now := seen(page)) != before: before, since = now, time.monotonic()
-    return before
-
-
 def press(page, key, *keys):
     "Press a key; what is seen once all of `keys` have changed."
     before = seen(page)
@@ -194,9 +185,11 @@ def use(page):
     assert all(again[key] == other[key] for key in ("answer", "place", "picture", "map", "boxes"))
     assert press(page, "ArrowDown", "answer", "bold", "map")["bold"] == "Hernia"
     assert press(page, "ArrowUp", "answer", "bold", "map")["bold"] == "Pleural Thickening"
-    assert settled(page)["place"] == other["place"]
     page.locator(".cam-bar button[title^=previous]").click()
-    changed(page, other, "place", "picture")
+    before = changed(page, other, "place", "picture")
+    page.evaluate("""() => ["ArrowDown", "ArrowUp", "ArrowRight"].forEach(key => document.querySelector(".cam-browser")
+        .dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true})))""") # Faster than the kernel orders the films
+    assert changed(page, before, "place", "picture")["place"] == other["place"]
     press(page, "End", "place", "picture")
     assert press(page, "ArrowRight", "message")["message"] == "the last film"
     page.keyboard.press("/")

@@ -6,7 +6,7 @@ const LAYERS = [["l", "outlines", "white line, what radiologists outlined"], // 
 
 class Viewer {
   constructor(model) {
-    Object.assign(this, {model, about: model.get("about"), zoom: 1, x: 0, y: 0, preset: "full", inverted: false});
+    Object.assign(this, {model, about: model.get("about"), waiting: 0, zoom: 1, x: 0, y: 0, preset: "full", inverted: false});
     this.pointers = new Map();
     this.root = make("div", {className: "cam-browser", tabIndex: 0, "data-lm-suppress-shortcuts": "true",
                              role: "application", "aria-label": "Radiographs with class activation maps"});
@@ -14,7 +14,7 @@ class Viewer {
     this.page = !!this.about.page;
     if (this.about.findings) this.build(); else this.root.append(this.message);
     const shown = {message: "tell", progress: "countFilms", count: "countFilms", film: "showFilm", earlier: "showEarlier",
-                   finding: "refresh", look: "refresh"};
+                   finding: "refresh", look: "refresh", ordered: "stepOn"};
     const works = Object.entries(this.about.findings ? shown : {message: "tell"});
     this.events = [["msg:custom", (content, buffers) => this.receive(content, buffers)],
                    ...works.map(([name, work]) => [`change:${name}`, () => this[work]()])];
@@ -24,6 +24,7 @@ class Viewer {
 
   set(name, value) {
     this.model.set(name, value);
+    if (name === "finding") this.model.set("turn", (this.model.get("turn") ?? 0)+1);
     this.model.save_changes();
   }
 
@@ -206,11 +207,19 @@ class Viewer {
     if (content.enlarged === pane.data.name) pane.decode(jpeg).then(source => pane.replace(source));
   }
 
+  // Each finding has its own order of films: a step waits until the kernel has ordered them.
   step(by) {
+    if (!this.page && this.model.get("ordered") !== this.model.get("turn")) { this.waiting += by; return; }
     const to = clamp(this.model.get("position")+by, 1, this.model.get("count"));
     if (to === this.model.get("position")) return this.tell(by > 0 ? "the last film" : "the first film", 2);
     this.set("position", to);
     this.countFilms();
+  }
+
+  stepOn() {
+    const by = this.waiting || 0; // From first to last and back is not a number
+    this.waiting = 0;
+    if (by) this.step(by);
   }
 
   changeFinding(by) {

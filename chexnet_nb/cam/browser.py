@@ -56,6 +56,8 @@ class CamBrowser(anywidget.AnyWidget):
     sort = traitlets.Unicode(ORDERS[0]).tag(sync=True)
     position = traitlets.Int(1).tag(sync=True) # From 1 to `count`
     count = traitlets.Int(0).tag(sync=True) # Images selected
+    turn = traitlets.Int(0).tag(sync=True) # Counts the page's changes of the finding
+    ordered = traitlets.Int(0).tag(sync=True) # The turn after which the films were ordered last: what `position` counts in
     film = traitlets.Dict().tag(sync=True) # As `gallery.film` gives it, and its note; empty for none
     side_by_side = traitlets.Bool(False).tag(sync=True) # Show the same patient's earlier film, too
     earlier = traitlets.Dict().tag(sync=True) # That film; empty for none
@@ -100,7 +102,7 @@ class CamBrowser(anywidget.AnyWidget):
         self.about = about(self.gallery) | dict(choices=dict(split=splits, show=FILTERS, sort=ORDERS))
         if not computed: self.sort = "name"
         self.select()
-        self.observe(self._on(self.select), ["split", "finding", "show", "sort"])
+        self.observe(self._on(self.select), ["split", "finding", "show", "sort", "turn"])
         self.observe(self._on(self.refresh), ["position", "side_by_side"])
         self.on_msg(lambda _, content, buffers: self._receive(content))
         if not computed: self._predict()
@@ -122,7 +124,7 @@ class CamBrowser(anywidget.AnyWidget):
         "Select the images again, and stay on the current one if it is among them."
         current, names = self.name, select(self.gallery, self.split, self.finding, show=self.show, sort=self.sort)
         with self.hold_sync():
-            self.names, self.count = names, len(names)
+            self.names, self.count, self.ordered = names, len(names), self.turn
             self.position = names.index(current)+1 if current in names else 1
             self.refresh()
 
