@@ -17,33 +17,38 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1") # These networks are too small for more
 CONTEXT = multiprocessing.get_context("forkserver")
-IMPORTED = ["chexnet_nb.report.experiment", "chexnet_nb.report.figures", "chexnet_nb.training.ensemble", "chexnet_nb.cam.draw",
-            "ipykernel.kernelapp", "ipykernel.ipkernel", "seaborn", "sklearn.linear_model", "tqdm.notebook"]
-CONTEXT.set_forkserver_preload(["warm", *IMPORTED])
+CONTEXT.set_forkserver_preload([
+    "warm", "chexnet_nb.report.experiment", "chexnet_nb.report.figures", "chexnet_nb.training.ensemble", "chexnet_nb.cam.draw",
+    "ipykernel.kernelapp", "ipykernel.ipkernel", "seaborn", "sklearn.linear_model", "tqdm.notebook"])
 
 
-class Kernel:
-    "A notebook's kernel, asked and ended like the `subprocess.Popen` that Jupyter would have started."
+class Forked:
+    "A forked `process`, asked and ended like a `subprocess.Popen`."
+    @property
+    def pid(self): return self.process.pid
+
+    @property
+    def returncode(self): return self.process.exitcode
+
+    def poll(self): return self.returncode
+
+    def kill(self): self.process.kill()
+
+    def send_signal(self, number): os.kill(self.pid, number)
+
+
+class Kernel(Forked):
+    "A notebook's kernel, in place of the process that Jupyter would have started."
     stdin = stdout = stderr = None
 
     def __init__(self, context, command, *, env, cwd=None, **_):
         self.process = context.Process(target=be_kernel, args=(command[command.index("-m")+2:], env, cwd))
         self.process.start()
-        self.pid = self.process.pid
         while self.poll() is None and os.getpgid(self.pid) != self.pid: time.sleep(.001) # Signals go to its group
-
-    @property
-    def returncode(self): return self.process.exitcode
-
-    def poll(self): return self.process.exitcode
 
     def wait(self):
         self.process.join()
         return self.returncode
-
-    def send_signal(self, number): os.kill(self.pid, number)
-
-    def kill(self): self.process.kill()
 
     def terminate(self): self.process.terminate()
 
@@ -84,22 +89,13 @@ def work(argv, cwd, out, err, first, room):
     sys.exit(main(argv))
 
 
-class Started:
-    "A command that runs, asked and ended like a `subprocess.Popen`; `first` is code that runs before it, `room` a file's limit."
+class Started(Forked):
+    "A command that runs; `first` is code that runs before it, `room` a file's limit in bytes."
     def __init__(self, argv, cwd=".", *, first="", room=None):
         self.folder = tempfile.TemporaryDirectory(prefix="warm-")
         self.files = [Path(self.folder.name, name) for name in ("out", "err")]
         self.process = CONTEXT.Process(target=work, args=(list(map(str, argv)), str(cwd), *self.files, first, room))
         self.process.start()
-
-    @property
-    def returncode(self): return self.process.exitcode
-
-    def poll(self): return self.process.exitcode
-
-    def kill(self): self.process.kill()
-
-    def send_signal(self, number): os.kill(self.process.pid, number)
 
     def communicate(self, timeout=600):
         "What it said on stdout and stderr, once it has ended."

@@ -1,6 +1,7 @@
 // The viewer of class activation maps, after maps.js and film.js. Python (or an exported page) sends films; window, zoom, map and boxes are
 // drawn here, so that none of them waits for a kernel.
 const MAX_ZOOM = 12;
+const SELECTS = ["split", "finding", "show", "sort"]; // What the films and their order depend on
 const LAYERS = [["l", "outlines", "white line, what radiologists outlined"], // Key, name in `look`, text
                 ["u", "prior", "yellow, where it usually lies in other patients"]];
 
@@ -24,7 +25,7 @@ class Viewer {
 
   set(name, value) {
     this.model.set(name, value);
-    if (name === "finding") this.model.set("turn", (this.model.get("turn") ?? 0)+1);
+    if (!this.page && SELECTS.includes(name)) this.model.set("turn", this.model.get("turn")+1);
     this.model.save_changes();
   }
 
@@ -207,9 +208,9 @@ class Viewer {
     if (content.enlarged === pane.data.name) pane.decode(jpeg).then(source => pane.replace(source));
   }
 
-  // Each finding has its own order of films: a step waits until the kernel has ordered them.
+  // Each selection has its own order of films: a step waits until the kernel has ordered them.
   step(by) {
-    if (!this.page && this.model.get("ordered") !== this.model.get("turn")) { this.waiting += by; return; }
+    if (this.model.get("ordered") !== this.model.get("turn")) { this.waiting += by; return; }
     const to = clamp(this.model.get("position")+by, 1, this.model.get("count"));
     if (to === this.model.get("position")) return this.tell(by > 0 ? "the last film" : "the first film", 2);
     this.set("position", to);

@@ -56,7 +56,7 @@ class CamBrowser(anywidget.AnyWidget):
     sort = traitlets.Unicode(ORDERS[0]).tag(sync=True)
     position = traitlets.Int(1).tag(sync=True) # From 1 to `count`
     count = traitlets.Int(0).tag(sync=True) # Images selected
-    turn = traitlets.Int(0).tag(sync=True) # Counts the page's changes of the finding
+    turn = traitlets.Int(0).tag(sync=True) # Counts the page's changes of what is selected
     ordered = traitlets.Int(0).tag(sync=True) # The turn after which the films were ordered last: what `position` counts in
     film = traitlets.Dict().tag(sync=True) # As `gallery.film` gives it, and its note; empty for none
     side_by_side = traitlets.Bool(False).tag(sync=True) # Show the same patient's earlier film, too
@@ -102,7 +102,8 @@ class CamBrowser(anywidget.AnyWidget):
         self.about = about(self.gallery) | dict(choices=dict(split=splits, show=FILTERS, sort=ORDERS))
         if not computed: self.sort = "name"
         self.select()
-        self.observe(self._on(self.select), ["split", "finding", "show", "sort", "turn"])
+        self.observe(self._on(self.select), ["split", "finding", "show", "sort"])
+        self.observe(self._on(self._catch_up), "turn")
         self.observe(self._on(self.refresh), ["position", "side_by_side"])
         self.on_msg(lambda _, content, buffers: self._receive(content))
         if not computed: self._predict()
@@ -127,6 +128,10 @@ class CamBrowser(anywidget.AnyWidget):
             self.names, self.count, self.ordered = names, len(names), self.turn
             self.position = names.index(current)+1 if current in names else 1
             self.refresh()
+
+    def _catch_up(self) -> None:
+        "Select the images where the page's changes came to nothing, so that none has done it."
+        if self.ordered != self.turn: self.select()
 
     def refresh(self) -> None:
         "Show the current film, and the earlier one if asked; prepare its neighbours."

@@ -182,8 +182,7 @@ def recipe_effect(
     if not first or len(first) != len(second):
         raise BadInput(f"{len(first)} and {len(second)} runs; give one run per seed of each recipe")
     shared = [f for f in first[0].columns[1:] if f in second[0].columns]
-    columns = ["Image Index", *shared]
-    same_images({str(i): t if list(t.columns) == columns else t[columns] for i, t in enumerate([*first, *second])})
+    same_images({str(i): t[["Image Index", *shared]] for i, t in enumerate([*first, *second])})
     runs = [[[auroc_delong(labels[f], t[f].to_numpy(), groups) for f in shared] for t in tables] for tables in (first, second)]
     kept = [i for i, a in enumerate(runs[0][0]) if not too_few_patients(a)]
     shown = kept or [i for i, a in enumerate(runs[0][0]) if not np.isnan(a.value)]
