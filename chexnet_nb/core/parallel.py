@@ -139,14 +139,17 @@ def prefetch(
 
 # %% ../../nbs/00_core/04_parallel.ipynb #5d1c9a02
 @contextmanager
-def started_kernel() -> Iterator: # A jupyter_client.AsyncKernelManager
+def started_kernel(
+    *modules: str, # To import as it starts
+) -> Iterator: # A jupyter_client.AsyncKernelManager
     "A Jupyter kernel, starting; it ends with the context."
     from jupyter_client import AsyncKernelManager
     from jupyter_core.utils import run_sync
     with TemporaryDirectory(prefix="cx-") as folder:
         sockets = dict(transport="ipc", ip=f"{folder}/k") if os.name == "posix" else {}
         kernel = AsyncKernelManager(kernel_name="python3", **sockets)
-        run_sync(kernel.start_kernel)(extra_arguments=["--log-level=50", "--HistoryManager.enabled=False"])
+        first = [f"--IPKernelApp.exec_lines=if __import__('{module}'): pass" for module in modules]
+        run_sync(kernel.start_kernel)(extra_arguments=["--log-level=50", "--HistoryManager.enabled=False", *first])
         try: yield kernel
         finally: run_sync(_end_kernel)(kernel)
 

@@ -63,12 +63,12 @@ CLIP = 1e-6 # Distance from 0 and 1 at which probabilities are clipped
 
 def _logistic(design, labels, offset):
     "Coefficients and inverse information of a logistic regression, by Newton's method; NaN if there is no maximum."
-    beta = np.zeros(design.shape[1])
-    for _ in range(50):
-        fitted = special.expit(offset + design@beta)
-        information = design.T @ ((fitted*(1-fitted))[:, None]*design)
+    beta = np.zeros(len(design))
+    for _ in range(50): # By einsum: threads for so small products would only wait for each other
+        fitted = special.expit(offset + np.einsum("c,ci->i", beta, design))
+        information = np.einsum("ci,di->cd", fitted*(1-fitted)*design, design)
         if np.linalg.cond(information) > 1e12: break
-        step = np.linalg.solve(information, design.T@(labels-fitted))
+        step = np.linalg.solve(information, np.einsum("ci,i->c", design, labels-fitted))
         beta = beta + np.clip(step, -2, 2)
         if np.abs(step).max() < 1e-9: return beta, np.linalg.inv(information)
     return np.full(len(beta), np.nan), np.full((len(beta), len(beta)), np.nan)
@@ -89,16 +89,16 @@ def recalibration(
     y, unit = np.asarray(labels, float), cluster_ids(groups, len(labels))
     fewest = min(count_classes(y, unit).patients)
     if fewest < 2: return CalibrationEstimate(), CalibrationEstimate()
-    log_odds, one = special.logit(np.clip(probabilities, CLIP, 1-CLIP)), np.ones((len(y), 1))
-    slope = _last_coefficient(np.hstack([one, log_odds[:, None]]), y, 0, unit, fewest)
+    log_odds, one = special.logit(np.clip(probabilities, CLIP, 1-CLIP)), np.ones((1, len(y)))
+    slope = _last_coefficient(np.vstack([one, log_odds]), y, 0, unit, fewest)
     return slope, _last_coefficient(one, y, log_odds, unit, fewest)
 
 # %% ../../nbs/03_metrics/06_calibration.ipynb #1be348a4
 def _last_coefficient(design, y, offset, unit, fewest):
     "The last coefficient of a logistic regression with its interval, clustered by patient."
     beta, inverse = _logistic(design, y, offset)
-    residual, patients = y-special.expit(offset + design@beta), unit.max()+1
-    summed = np.column_stack([np.bincount(unit, residual*x, minlength=patients) for x in design.T])
+    residual, patients = y-special.expit(offset + np.einsum("c,ci->i", beta, design)), unit.max()+1
+    summed = np.column_stack([np.bincount(unit, residual*x, minlength=patients) for x in design])
     error = np.sqrt(patients/(patients-1) * np.sum((summed@inverse[-1])**2))
     margin = -special.stdtrit(fewest-1, .025)*error
     return CalibrationEstimate(float(beta[-1]), float(beta[-1]-margin), float(beta[-1]+margin))
@@ -125,14 +125,14 @@ def calibration_error(
 ) -> CalibrationError:
     "Expected calibration error, its value by chance, and the squared error without its bias."
     gaps, unit = np.asarray(probabilities, float)-labels, cluster_ids(groups, len(labels))
-    table = pd.DataFrame(dict(bin=bin_ids(probabilities, bins, by), unit=unit, gap=gaps))
-    of_bin = table.groupby("bin").gap
-    n, gap = of_bin.size(), of_bin.mean()
-    residuals = table.assign(gap=table.gap - of_bin.transform("mean")).groupby(["bin", "unit"]).gap.sum()
-    patients = residuals.groupby("bin").size()
-    noise = (residuals**2).groupby("bin").sum() * patients/(patients-1).clip(lower=1) / n**2
+    bin = bin_ids(probabilities, bins, by)
+    n = np.bincount(bin)
+    gap, shape = np.bincount(bin, gaps)/n, (len(n), unit.max()+1)
+    def of_patient(x): return np.bincount(bin*shape[1]+unit, x, np.prod(shape)).reshape(shape) # Sums per bin and patient
+    patients = np.count_nonzero(of_patient(np.ones(len(bin))), axis=1)
+    noise = np.sum(of_patient(gaps-gap[bin])**2, axis=1) * patients/np.maximum(patients-1, 1) / n**2
     share = n/n.sum()
-    return CalibrationError(float(share@gap.abs()), float(share@np.sqrt(2*noise/np.pi)), float(share@(gap**2-noise)))
+    return CalibrationError(float(share@np.abs(gap)), float(share@np.sqrt(2*noise/np.pi)), float(share@(gap**2-noise)))
 
 # %% ../../nbs/03_metrics/06_calibration.ipynb #92c52298
 def calibration_table(

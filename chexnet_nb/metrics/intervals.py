@@ -228,12 +228,20 @@ def pooled_variance(
     return PooledVariance(value, float(ratio*assumed), float(k+PRIOR_PATIENTS), float(ratio))
 
 # %% ../../nbs/03_metrics/03_intervals.ipynb #ebad808b
+def _sign_change(function, low, high):
+    "Where a function of arrays changes its sign, to 1e-14 of the range; SciPy's solvers take longer to import than to solve."
+    for _ in range(8):
+        at = np.linspace(low, high, 65)
+        after = np.argmax((function(at) < 0) != (function(low) < 0))
+        low, high = at[after-1], at[after]
+    return float(low+high)/2
+
 def auroc_ci(
     *areas: AurocEstimate, # One, or several on the same patients whose mean is wanted
     level: float=.95, # Coverage
 ) -> tuple[float, float]: # Low, high; NaN where undefined
     "Score interval of an AUROC, or of the mean of several, clustered by patient."
-    from scipy import optimize, special
+    from scipy import special
     pooled = pooled_variance(*areas)
     if np.isnan(pooled.variance): return np.nan, np.nan
     scale = special.stdtrit(pooled.degrees, (1-level)/2)**2 * pooled.ratio
@@ -241,8 +249,7 @@ def auroc_ci(
         assumed = sum(_assumed_variance(auroc, a.positives, a.negatives) for a in areas)
         return (pooled.value-auroc)**2 - scale*assumed/len(areas)**2
     def root(low, high, edge):
-        if low < high and outside(low)*outside(high) < 0: return optimize.brentq(outside, low, high)
-        return edge
+        return _sign_change(outside, low, high) if low < high and outside(low)*outside(high) < 0 else edge
     return root(1e-12, pooled.value-1e-9, 0.), root(pooled.value+1e-9, 1-1e-9, 1.)
 
 # %% ../../nbs/03_metrics/03_intervals.ipynb #1c21f88c

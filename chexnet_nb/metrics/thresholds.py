@@ -73,9 +73,12 @@ def cross_fit(
     "Thresholds by patient-wise cross-fitting; raises `BadInput` for fewer patients than folds."
     fold = patient_folds(np.arange(len(labels)) if groups is None else groups, folds, seed)
     thresholds = np.empty(labels.shape)
-    for f in range(folds):
-        fitted = fit_thresholds(labels[fold != f], predictions[fold != f], criterion)
-        thresholds[fold == f] = list(fitted.values())
+    for i, finding in enumerate(predictions.columns.drop("Image Index")):
+        probabilities = predictions[finding].to_numpy()
+        order = np.argsort(-probabilities, kind="stable") # Once: what is in order is soon sorted again
+        for f in range(folds):
+            others = order[fold[order] != f]
+            thresholds[fold == f, i] = fit_threshold(labels[others, i], probabilities[others], criterion)
     return thresholds
 
 # %% ../../nbs/03_metrics/02_thresholds.ipynb #2343a6db

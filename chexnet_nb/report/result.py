@@ -61,11 +61,12 @@ def _given(**options) -> dict:
 @contextmanager
 def _as_files(tables) -> Iterator[dict]:
     "Role -> file; a DataFrame is written into a temporary folder."
-    from chexnet_nb.core.csv import write_table
     with TemporaryDirectory() as folder:
         files = {role: Path(folder)/f"{role}.csv" if hasattr(table, "to_csv") else table for role, table in tables.items()}
         for role, table in tables.items():
-            if hasattr(table, "to_csv"): write_table(table.reset_index() if table.index.name else table, files[role])
+            if not hasattr(table, "to_csv"): continue
+            from chexnet_nb.core.csv import write_table # Not before the kernel starts, unless it is needed
+            write_table(table.reset_index() if table.index.name else table, files[role])
         yield files
 
 def _folders(name, files) -> Iterator[Path]:
@@ -80,7 +81,7 @@ def _report(name, out, files, **values) -> Result:
     "Run an experiment with a command's options; input that cannot work is refused before anything starts."
     for role, file in files.items():
         if not Path(file).exists(): raise BadInput(f"no such file: {file}; {role} needs an existing one")
-    with started_kernel() as kernel: return _report_in(kernel, name, out, files, values)
+    with started_kernel("chexnet_nb.report.figures") as kernel: return _report_in(kernel, name, out, files, values)
 
 def _report_in(kernel, name, out, files, values):
     "Check what is left to check, and run the experiment, while its kernel starts."
