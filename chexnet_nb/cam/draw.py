@@ -110,14 +110,17 @@ def run_scale(
     run: Run, # Its folder gets `cam_scale.json` if its own validation images are available
     model: Network, # Its model
     images: np.ndarray|Sequence[np.ndarray]|None=None, # uint8, shape (images, size, size): used if they are not
+    *,
+    maps: np.ndarray|None=None, # Of such images, where they are there already
 ) -> Scale:
     "A run's scale: the saved one, else fitted on its validation images, else on `images`; raises `BadInput` without any."
     if saved := run.read_scale(): return Scale(np.array([saved["zero"][f] for f in model.findings]), saved["top"])
     validation = _validation_images(run)
-    if validation is None and images is None:
+    if validation is None and images is None and maps is None:
         raise BadInput(f"{run.folder} has neither cam_scale.json nor a cache with its validation images; give images to "
                        "scale the colours by")
-    scale = fit_scale(image_maps(model, images if validation is None else validation)[1])
+    if validation is not None or maps is None: maps = image_maps(model, images if validation is None else validation)[1]
+    scale = fit_scale(maps)
     if validation is not None:
         zero = dict(zip(model.findings, map(float, scale.zero)))
         run.write_scale(dict(zero=zero, top=scale.top, images=len(validation)))
@@ -200,12 +203,18 @@ BOX_COLUMNS = ["Image Index", "finding", "probability", "operating point", "x", 
 
 class _MapWriter:
     "Draws images and their maps into one folder, and collects the rows of its tables."
-    def __init__(self, run, model, out, files, *, scale, findings, share, opacity):
-        self.run, self.model, self.out, self.files, self.scale = run, model, out, files, scale
+    def __init__(self, run, model, out, files, *, findings, share, opacity):
+        self.run, self.model, self.out, self.files, self.scale = run, model, out, files, None
         self.findings, self.share, self.opacity = findings, share, opacity
         self.stems = _stems(files)
         self.points = {f: p for f, p in run.thresholds.items() if not np.isnan(p)}
         self.probabilities, self.boxes, self.notes = [], [], {} # Notes: image -> what was chosen in reading it
+
+    def add_batch(self, images) -> None:
+        "All pictures of some images; without validation images of the run, the first ones set its scale."
+        probabilities, maps = image_maps(self.model, list(images.values()), batch=len(images))
+        self.scale = self.scale or run_scale(self.run, self.model, maps=maps)
+        for row in zip(images, probabilities, maps): self.add_image(*row)
 
     def add_image(self, name, probabilities, maps) -> None:
         "All pictures of one image."
@@ -236,15 +245,6 @@ class _MapWriter:
         write_table(pd.DataFrame(self.boxes, columns=BOX_COLUMNS), self.out/"boxes.csv", float_format="%.6g")
         write_predictions(pd.DataFrame(self.probabilities), self.out/"probabilities.csv", trained_on=self.run.trained_on)
 
-# %% ../../nbs/09_cam/03_draw.ipynb #b1bfad00
-def _first_readable(files, size) -> list[np.ndarray]:
-    "Pixels of the first readable batch of files, each (size, size); raises `BadInput` if no file can be read."
-    refused = {}
-    for batch in read_batches(files, size, batch_size=N_REFERENCES):
-        if batch.images: return list(batch.images.values())
-        refused.update(batch.refused)
-    raise_unreadable(refused, others=False)
-
 # %% ../../nbs/09_cam/03_draw.ipynb #c1178bc7
 def write_maps(
     run: str|Path, # Run folder, or any with a checkpoint; its `thresholds.json` gives the operating points, 0.5 without
@@ -254,7 +254,7 @@ def write_maps(
     findings: Sequence[str]|None=None, # To draw; None for all that reach their operating points, or else the most probable
     share: float=.5, # Of a map's peak, where boxes begin
     opacity: float=OPACITY, # Of the strongest colour
-    batch: int=16, # Images per forward pass
+    batch: int=N_REFERENCES, # Images per forward pass
 ) -> dict[str, str]: # Name -> why it could not be read
     "Overlays `NAME_FINDING.png`, `boxes.csv` (pixels of the source image) and `probabilities.csv` for radiographs."
     run, out = Run(run), Path(out)
@@ -262,14 +262,13 @@ def write_maps(
     for f in findings or []: finding_index(model, f)
     with folder_lock(check_output_folder(out), "drawing maps into"), wrap_os_errors(out):
         if (out/"probabilities.csv").exists(): raise BadInput(f"{out} already holds results; choose another folder")
-        scale = run_scale(run, model, _first_readable(files, model.size))
-        writer = _MapWriter(run, model, out, files, scale=scale, findings=findings, share=share, opacity=opacity)
+        writer = _MapWriter(run, model, out, files, findings=findings, share=share, opacity=opacity)
         batches = read_batches(files, model.size, batch_size=batch)
         for read, bad, notes in tqdm(batches, "class activation maps", -(-len(files)//batch)):
             refused.update(bad)
             writer.notes.update(notes)
-            if read:
-                for row in zip(read, *image_maps(model, list(read.values()), batch=batch)): writer.add_image(*row)
+            if read: writer.add_batch(read)
+        if not writer.probabilities: raise_unreadable(refused, others=False)
         writer.write_tables()
     if writer.notes: print(notes_text(writer.notes), file=sys.stderr)
     return refused
