@@ -11,7 +11,6 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from chexnet_nb.audit.confounders import metadata_scores, metadata_table, vs_metadata

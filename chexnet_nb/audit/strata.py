@@ -14,7 +14,6 @@ import pandas as pd
 from scipy import sparse, stats
 
 from ..core.csv import find_column
-from ..core.errors import BadInput
 from ..metrics.bootstrap import Statistic, auroc
 from ..metrics.intervals import AurocEstimate, cluster_ids, count_classes, placements
 

@@ -19,8 +19,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import BadInput
-
 # %% ../../nbs/00_core/07_torchfile.ipynb #5c7dc3fd
 class Placeholder:
     "An object of any other class in a pickle: what it was given, and no behaviour."

@@ -19,7 +19,7 @@ from scipy import special
 from ..core.errors import BadInput, summarise
 from .bootstrap import auroc, point_estimate
 from chexnet_nb.metrics.intervals import (
-    MIN_PATIENTS, PRIOR_PATIENTS, AurocEstimate, auroc_ci, auroc_delong, holm, paired_difference, pooled_variance,
+    MIN_PATIENTS, PRIOR_PATIENTS, auroc_ci, auroc_delong, holm, paired_difference, pooled_variance,
     too_few_patients)
 
 # %% ../../nbs/03_metrics/07_compare.ipynb #6ae01e49

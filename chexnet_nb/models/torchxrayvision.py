@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torchvision.models import DenseNet, resnet50
 
 from ..core.errors import BadInput

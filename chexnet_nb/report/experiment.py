@@ -8,13 +8,12 @@ __all__ = ['UNFINISHED', 'find_experiments', 'find_experiment', 'known_parameter
 
 # %% ../../nbs/10_report/04_experiment.ipynb #122171d0
 import ast
-import asyncio
 import builtins
 import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from importlib.metadata import version

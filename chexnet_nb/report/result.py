@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from ..core.errors import BadInput, summarise
-from ..core.files import check_new_folder, resource_path
+from ..core.files import check_new_folder
 from ..core.parallel import started_kernel
 
 if TYPE_CHECKING: import pandas as pd
