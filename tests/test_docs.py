@@ -1,7 +1,6 @@
 "The site: what the build makes of a cell, and a crawl over every page: links, hosts, legible text, search."
 import re
 import shutil
-import subprocess
 import sys
 from collections import Counter
 from functools import cache
@@ -18,41 +17,49 @@ import api
 import build
 import cells
 
-pytestmark = pytest.mark.xdist_group("site") # One process builds it and looks at it
+pytestmark = [pytest.mark.xdist_group("site"), # One process builds it and looks at it
+              pytest.mark.filterwarnings("ignore::PendingDeprecationWarning:myst")] # Sphinx to those who extend it
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 LOADS = {"img": "src", "script": "src", "link": "href", "iframe": "src", "source": "src", "video": "src", "audio": "src"}
-FRAME = '<!doctype html><iframe style="height: 844px; border: 0; visibility: hidden"></iframe>' # Nothing is painted
+FRAME = '<!doctype html><div><iframe style="height: 844px; border: 0; visibility: hidden"></iframe></div>' # Nothing is painted
 OPEN = """async ([url, widths]) => {
-  const frame = document.querySelector("iframe"), widen = width => frame.style.width = `${width}px`;
+  const frame = document.querySelector("iframe"), {style} = frame.parentElement;
+  const leave = () => style.contentVisibility = "hidden"; // Nothing is laid out but what is asked for
+  const widen = w => { style.contentVisibility = "visible"; frame.style.width = `${w}px`; return frame.offsetWidth };
   widen(widths[0]);
+  leave();
   await new Promise(done => { frame.onload = done; frame.src = url });
   const page = frame.contentDocument, found = widths.map(w => { widen(w); return page.documentElement.scrollWidth });
+  leave();
   page.querySelectorAll("details").forEach(d => d.open = true);
   return found }"""
 CONTRAST = """() => {
   const {document, getComputedStyle} = frames[0];
   document.getAnimations().forEach(a => a.finish());
-  const parse = c => { const n = c.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n.slice(0, 3), 1] : n };
-  const over = (a, b) => [0, 1, 2].map(i => a[i]*a[3] + b[i]*(1-a[3])).concat(1);
+  const once = make => { const known = new Map(); return k => known.has(k) ? known.get(k) : known.set(k, make(k)).get(k) };
+  const parse = once(c => { const n = c.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n.slice(0, 3), 1] : n });
+  const over = (a, b) => a[3] ? [0, 1, 2].map(i => a[i]*a[3] + b[i]*(1-a[3])).concat(1) : b;
   const light = c => { const l = c.slice(0, 3).map(v => (v /= 255) <= .03928 ? v/12.92 : ((v+.055)/1.055)**2.4);
                        return .2126*l[0] + .7152*l[1] + .0722*l[2] };
-  const known = new Map([[null, {ground: [255, 255, 255, 1], alpha: 1}]]);
-  const look = e => { if (known.has(e)) return known.get(e);
-                      const style = getComputedStyle(e), up = look(e.parentElement);
-                      const found = {ground: over(parse(style.backgroundColor), up.ground), alpha: up.alpha*style.opacity,
-                                     colour: parse(style.color)};
-                      known.set(e, found); return found };
+  const on = (ground, alpha) => ({ground, alpha, ratio: once(c => { // Of text in a colour to its ground
+    const f = over([c[0], c[1], c[2], c[3]*alpha], ground), [high, low] = [light(f), light(ground)].sort((x, y) => y - x);
+    return (high+.05)/(low+.05) })});
+  const look = once(e => {
+    if (!e) return {...on([255, 255, 255, 1], 1), left: false};
+    const style = getComputedStyle(e), up = look(e.parentElement), own = parse(style.backgroundColor);
+    const same = !own[3] && style.opacity === "1", left = up.left || e.matches("script, style, noscript, title, .headerlink");
+    return {...(same ? up : on(over(own, up.ground), up.alpha*style.opacity)), left, colour: parse(style.color)} });
+  const read = once(e => { // The ratio of an element's text; of none that is seen, infinite
+    const {left, ratio, colour} = look(e);
+    return left || !e.checkVisibility({checkOpacity: true, checkVisibilityCSS: true}) ? Infinity : ratio(colour) });
   const bad = {}, walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const e = walker.currentNode.parentElement, text = walker.currentNode.textContent.trim();
-    if (!text || !e.checkVisibility({checkOpacity: true, checkVisibilityCSS: true})) continue;
-    if (e.closest("script, style, noscript, title, .headerlink")) continue;
-    const {ground, alpha, colour: c} = look(e), f = over([c[0], c[1], c[2], c[3]*alpha], ground);
-    const [high, low] = [light(f), light(ground)].sort((x, y) => y - x), ratio = (high+.05)/(low+.05);
-    const where = `${e.tagName}.${e.className} in ${e.parentElement.className}`;
-    if (ratio < 4.5) bad[where] = `${ratio.toFixed(2)}: ${text.slice(0, 30)}`;
+    if (text && read(e) < 4.5)
+      bad[`${e.tagName}.${e.className} in ${e.parentElement.className}`] = `${read(e).toFixed(2)}: ${text.slice(0, 30)}`;
   }
   return bad }"""
+BOTH = f"async asked => [await ({OPEN})(asked), ({CONTRAST})()]"
 
 
 class Reader(HTMLParser):
@@ -213,12 +220,14 @@ def looked(site, pages, browser, tmp_path_factory):
     page.goto(f"file://{frame}")
     page.on("request", lambda r: asked.append(r.url))
     for i, name in enumerate(pages):
-        found = page.evaluate(OPEN, [f"file://{site/name}", WIDTHS])
+        first, second = THEMES[::1 if i % 2 else -1] # Each page begins in the theme that the last one ended in
+        if not i: page.emulate_media(color_scheme=first)
+        found, pale = page.evaluate(BOTH, [f"file://{site/name}", WIDTHS])
         for width, needed in zip(WIDTHS, found, strict=True):
             if needed > width: wide[width].append(name)
-        for theme in THEMES[::1 if i % 2 else -1]: # Each page begins in the theme that the last one ended in
-            page.emulate_media(color_scheme=theme)
-            for where, said in page.evaluate(CONTRAST).items(): bad[theme].setdefault(where, f"{name} {said}")
+        page.emulate_media(color_scheme=second)
+        for theme, seen in ((first, pale), (second, page.evaluate(CONTRAST))):
+            for where, said in seen.items(): bad[theme].setdefault(where, f"{name} {said}")
     page.close()
     return wide, bad, asked
 
