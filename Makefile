@@ -7,14 +7,18 @@ SECONDS := evaluate:4 radiologists:5 panel:7 compare:3 scoreboard:6 audit:23 ext
            chexnet14:285 localization:16 maps:61 pneumonia:123
 EXPERIMENTS := $(foreach each,$(SECONDS),$(firstword $(subst :, ,$(each))))
 START := $(shell date +%s)
+unexport PYTHONDONTWRITEBYTECODE # Where it is set, every process would compile anew all that it imports
 
 .PHONY: install hooks reports real prior ablations test test-fast lab browser readme docs clean
 
-# Most modules of the packages are never imported: what is, is compiled then, which saves a minute here.
+# Most modules of the packages are never imported: what is, is compiled then, which saves a minute here. The last line does it
+# for what most commands need, also where Python is told to leave no bytecode behind.
 install: $(READY) hooks
 $(READY): setup.py settings.ini constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[all]'
+	$(BIN)/python -c "import chexnet_nb.cam.draw, chexnet_nb.models.chexnet, chexnet_nb.report.experiment, \
+	  chexnet_nb.report.figures, ipykernel.kernelapp, scipy.ndimage"
 	touch $@
 
 # Any Jupyter of .venv cleans this checkout's notebooks as it saves them; nothing is written to the user's own configuration.
