@@ -15,13 +15,12 @@ import pandas as pd
 
 from chexnet_nb.audit.confounders import metadata_scores, metadata_table, vs_metadata
 from chexnet_nb.audit.strata import metadata
-from chexnet_nb.data.labels import read_labels
-from subgroup_null import null_study
+from subgroup_null import null_study, release
 
 
 def trial(seed, patients=600):
     "One row of the results."
-    rows, y, p = null_study(read_labels(), [9, seed], patients, shares=[.08])
+    rows, y, p = null_study(release(), [9, seed], patients, shares=[.08])
     known, who = metadata(rows), rows["Patient ID"].to_numpy()
     fitted = metadata_scores(y, known, who, seed=seed)
     table = (metadata_table(y, known[["sex"]], who, ["Label"], seed=seed),

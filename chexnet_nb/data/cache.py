@@ -285,9 +285,9 @@ def _open(cache, size):
     if info.get("reader", 1) < READER: index = index[index["mode"].isin(UNCHANGED)]
     return index, _read_mtimes(cache)
 
-def _work(cache, size, batches, records, *, todo, workers, progress):
+def _work(cache, size, batches, records, *, todo, length, workers, progress):
     "Prepare batches, adding each record to `records` and to the journal."
-    if todo < 128: workers = 1 # They are done before a worker has started
+    if todo < 128 or workers is None and length < 2**25: workers = 1 # They are done before a worker has started
     bar = tqdm(total=todo+len(records), initial=len(records), desc=f"prepare {size} px", unit="image", disable=not progress)
     with open(cache/"journal.jsonl", "ab") as journal, bar:
         if journal.tell(): journal.write(b"\n")
@@ -378,7 +378,8 @@ def build_cache(
         check_disk_space(cache, len(todo)*(size**2+500), "or choose another path with --cache")
         def item(name, source): return rows[name], name, sources[name][0], sources[name][2], stale[name], source
         work = ([item(*i) for i in batch] for batch in batches(todo))
-        _work(cache, size, work, records, todo=len(todo), workers=workers, progress=progress)
+        length = sum(sources[name][1] for name in todo)
+        _work(cache, size, work, records, todo=len(todo), length=length, workers=workers, progress=progress)
         if records or refused or len(gone) or not (cache/"index.csv").exists() or len(_read_skipped(cache)):
             _close(cache, size, index, mtimes, records, refused)
         _record_archives(cache, archives, on_error)

@@ -153,9 +153,12 @@ def count_classes(
     among: np.ndarray|None=None, # 0/1, the images that count; None for all
 ) -> ClassCounts:
     "Images and patients of each class."
-    labels, unit = np.asarray(labels), cluster_ids(groups, len(labels))
-    among = np.ones(len(labels), bool) if among is None else np.asarray(among, bool)
-    sides = (labels == 1) & among, (labels == 0) & among
+    labels, among = np.asarray(labels), np.ones(len(labels), bool) if among is None else np.asarray(among, bool)
+    return _count_sides((labels == 1) & among, (labels == 0) & among, cluster_ids(groups, len(labels)))
+
+def _count_sides(positive, negative, unit):
+    "Images and patients of both classes, each a mask."
+    sides = positive, negative
     return ClassCounts(*(int(side.sum()) for side in sides), tuple(np.count_nonzero(np.bincount(unit[side])) for side in sides))
 
 # %% ../../nbs/03_metrics/03_intervals.ipynb #635fc080
@@ -177,13 +180,14 @@ def auroc_delong(
     unit, known = cluster_ids(groups, len(labels)), judged_images(labels)
     among = known if among is None else np.asarray(among, bool) & known
     labels = np.asarray(labels) == 1
-    counts, units = count_classes(labels, unit, among), int(unit.max(initial=-1))+1
+    sides = labels & among, ~labels & among
+    counts, units = _count_sides(*sides, unit), int(unit.max(initial=-1))+1
     if not min(counts.positives, counts.negatives): return AurocEstimate(np.nan, np.full(units, np.nan), *counts)
     placed = placements(labels[among], np.asarray(scores)[among])
     value = float(placed[0].mean())
     if min(counts.patients) < 2: return AurocEstimate(value, np.full(units, np.nan), *counts)
     influence = sum(np.sqrt(k/(k-1))*np.bincount(unit[side], p-value, minlength=units)/len(p)
-                    for k, side, p in zip(counts.patients, (labels & among, ~labels & among), placed))
+                    for k, side, p in zip(counts.patients, sides, placed))
     return AurocEstimate(value, influence, *counts)
 
 # %% ../../nbs/03_metrics/03_intervals.ipynb #7cb499f5

@@ -9,7 +9,7 @@ __all__ = ['DRAWING', 'SCANNERS', 'CM', 'PATIENT', 'MAGNIFIED', 'VISIT', 'rng_fo
 
 # %% ../../nbs/02_phantom/01_anatomy.ipynb #7deb1e45
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import SimpleNamespace
 from zlib import crc32
 
@@ -269,16 +269,23 @@ def vessels(
     c: Chest, # The chest
 ) -> np.ndarray: # 0 to 1, shape (size, size)
     "The lung markings: the patient's own vascular tree, in the pose of the visit."
-    a, scale = c.a, min(4, 2048//c.size)
-    t = _tree(rng_for(a.seed, "vessels", a.patient))
-    t[:, 1:4:2] += a.base - .76
-    t[:, 0:3:2] += a.middle + a.turn
-    lines = ((t[:, :4] + np.tile([a.shift_x, a.shift_y], 2) - .5)*a.zoom + .5)*c.size*scale
-    canvas = Image.new("L", (c.size*scale,)*2)
+    a = c.a
+    return _vessels(a.seed, a.patient, a.middle+a.turn, a.base-.76, a.shift_x, a.shift_y, a.zoom, c.size)
+
+@lru_cache(4)
+def _vessels(seed, patient, x, y, shift_x, shift_y, zoom, size):
+    "A patient's tree in a pose, drawn once for films that differ in a sign alone."
+    t, scale = _tree(rng_for(seed, "vessels", patient)), min(4, 2048//size)
+    t[:, 1:4:2] += y
+    t[:, 0:3:2] += x
+    lines = ((t[:, :4] + np.tile([shift_x, shift_y], 2) - .5)*zoom + .5)*size*scale
+    canvas = Image.new("L", (size*scale,)*2)
     draw = ImageDraw.Draw(canvas)
-    for line, width in zip(lines.tolist(), (t[:, 4]*c.size*scale).tolist()):
-        draw.line(line, fill=int(min(255, 60+19000*width/c.size/scale)), width=max(1, round(width)))
-    return np.asarray(canvas.reduce(scale), np.float32)/255
+    for line, width in zip(lines.tolist(), (t[:, 4]*size*scale).tolist()):
+        draw.line(line, fill=int(min(255, 60+19000*width/size/scale)), width=max(1, round(width)))
+    drawn = np.asarray(canvas.reduce(scale), np.float32)/255
+    drawn.flags.writeable = False
+    return drawn
 
 # %% ../../nbs/02_phantom/01_anatomy.ipynb #c33d2b2b
 def smooth_noise(

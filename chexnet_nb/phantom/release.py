@@ -24,7 +24,7 @@ from ..data.labels import (
     BOX_FILE, FINDINGS, LABEL_FILES, NO_FINDING, PHANTOM_FILE, SOURCE_FILE, label_matrix, read_labels, to_nih_csv)
 from ..data.source import SYNTHETIC, read_source, write_source
 from .anatomy import DRAWING, rng_for, scanner_of
-from .signs import episodes, render_row, sign_masks
+from .signs import episodes, findings_of, render_row, sign_masks
 
 # %% ../../nbs/02_phantom/03_release.ipynb #fee4ddc0
 ENRICHED = 12 # One patient in so many has each finding, if there are enough
@@ -152,6 +152,10 @@ def _draw_chunk(out, seed, size, task):
     return len(rows)
 
 # %% ../../nbs/02_phantom/03_release.ipynb #3d7c7ad6
+def _drawers(workers, drawings, size):
+    "Processes that draw: by default this one alone, if it is done before others would have started."
+    return 1 if workers is None and drawings*(160**2+size**2) < 2**24 else workers
+
 def _tasks(out, rows) -> Iterator:
     "The unfinished chunks: (number, rows, whether the boxes are missing)."
     existing, complete = {p.name for p in (out/"images").glob("*.png")}, (out/BOX_FILE).exists()
@@ -215,6 +219,7 @@ def write_phantom(
     left = sum(len(part) for _, part, _ in tasks)
     with tqdm(total=len(rows), initial=len(rows)-left, unit="image", desc="completing" if begun else "drawing",
               disable=not progress) as bar:
+        workers = _drawers(workers, left, size)
         for done in process_map(_draw_chunk, tasks, args=(out, seed, size), workers=workers): bar.update(done)
     _write_boxes(out)
     return out
@@ -238,5 +243,6 @@ def drawn_masks(
     rows = sample_patients(_real_rows(), details["patients"], seed=details["seed"], images_each=details["images_each"])
     rows = rows.assign(Course=episodes(rows))
     rows = rows[rows["Image Index"].isin(wanted)].to_dict("records")
-    done = process_map(_masks_of, rows, args=(details["seed"], details["size"]), workers=workers)
+    seed, size, drawings = details["seed"], details["size"], sum(1 + len(findings_of(row)) for row in rows)
+    done = process_map(_masks_of, rows, args=(seed, size), workers=_drawers(workers, drawings, size))
     return sorted((mask for masks in done for mask in masks), key=lambda mask: mask[:2])
