@@ -8,14 +8,13 @@ __all__ = ['METHODS', 'NEEDS_CAPTUM', 'grad_cam', 'grad_cam_plus_plus', 'integra
 
 # %% ../../nbs/09_cam/09_methods.ipynb #471ef534
 from collections.abc import Iterable, Sequence
-from functools import partial
 from time import perf_counter
 
 import numpy as np
 import pandas as pd
 import torch
 
-from .faithfulness import blur_cells, faithfulness_table
+from .faithfulness import TESTS, blur_cells, curve_areas, logit_curves
 from .localization import score_heat
 from .sanity import (
     MapMethod, cam_maps, compare_maps, contrast, layer_groups, mean_ci, on_grid, randomised)
@@ -99,6 +98,11 @@ def method_maps(
     return np.concatenate([METHODS[method](model, np.asarray(images[i:i+batch]), outputs[i:i+batch]) for i in parts])
 
 # %% ../../nbs/09_cam/09_methods.ipynb #6e0805ca
+def _timed_maps(model, images, outputs, name) -> tuple[np.ndarray, float]:
+    "Maps by a method, and its seconds per image."
+    start = perf_counter()
+    return method_maps(model, images, outputs, name), (perf_counter()-start)/len(images)
+
 def method_table(
     model: Network, # In evaluation mode
     images: np.ndarray, # uint8, shape (images, size, size)
@@ -112,16 +116,18 @@ def method_table(
 ) -> pd.DataFrame: # method, measure, value, low, high; `seconds` (per image) has no interval
     "Every method on the same images, by the same measures."
     seeds, last = np.random.default_rng(seed).integers(2**31, size=draws).tolist(), (len(layer_groups(model)),)
-    nets, rows = [net for s in seeds for _, net in randomised(model, steps=last, seed=s)], []
-    for name in methods:
-        start = perf_counter()
-        maps = method_maps(model, images, outputs, name)
-        rows.append([name, "seconds", (perf_counter()-start)/len(images), np.nan, np.nan])
+    nets = [net for s in seeds for _, net in randomised(model, steps=last, seed=s)]
+    found, rows = {name: _timed_maps(model, images, outputs, name) for name in methods}, []
+    heat = [maps for maps, _ in found.values()]
+    by_chance = np.random.default_rng(seed).random(heat[0].shape)
+    areas = curve_areas(logit_curves(model, images, outputs, np.stack([*heat, by_chance]))).swapaxes(0, 1)
+    for (name, (maps, seconds)), own in zip(found.items(), areas):
+        rows.append([name, "seconds", seconds, np.nan, np.nan])
         rows.append([name, "contrast", *mean_ci(contrast(maps, masks, standard=True), groups)[:3]])
         scores = score_heat(maps-np.median(maps), masks)
         rows += [[name, score, *mean_ci(scores[score], groups)[:3]] for score in scores]
-        gains = faithfulness_table(model, images, outputs, maps, groups, draws=1, seed=seed)
-        rows += [[name, row.test, row.gain, row.low, row.high] for row in gains.itertuples()]
+        gains = zip(TESTS, np.array([*TESTS.values()])[:, None]*(own-areas[-1]))
+        rows += [[name, test, *mean_ci(gain, groups)[:3]] for test, gain in gains]
         random = np.stack([method_maps(net, images, outputs, name) for net in nets])
         kept = compare_maps(maps, random, groups, outputs=outputs, seed=seed).iloc[0]
         rows.append([name, "random network", *kept[["value", "low", "high"]]])

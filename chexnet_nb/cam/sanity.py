@@ -196,16 +196,16 @@ def randomisation_table(
 
 # %% ../../nbs/09_cam/07_sanity.ipynb #43bb7048
 def contrast(
-    maps: np.ndarray, # Shape (images, h, w)
+    maps: np.ndarray, # Shape (..., images, h, w)
     masks: np.ndarray, # The truth of each image, bool or the share of a cell, shape (images, height, width)
     *,
     standard: bool=False, # In standard deviations of each map instead of its unit
-) -> np.ndarray: # Shape (images,); NaN where the mask is empty or everywhere
+) -> np.ndarray: # Shape (..., images); NaN where the mask is empty or everywhere
     "How much hotter each map is inside its mask than outside; a cell half inside counts half on either side."
-    inside = on_grid(masks, maps.shape[1:])
+    inside, cells = on_grid(masks, maps.shape[-2:]), (-2, -1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        hot, cold = ((maps*c).sum((1, 2))/c.sum((1, 2)) for c in (inside, 1-inside))
-    return (hot-cold)/np.maximum(maps.std((1, 2)), 1e-12) if standard else hot-cold
+        hot, cold = ((maps*c).sum(cells)/c.sum(cells) for c in (inside, 1-inside))
+    return (hot-cold)/np.maximum(maps.std(cells), 1e-12) if standard else hot-cold
 
 def _head(model):
     "The weights of a network's head."
@@ -252,11 +252,11 @@ def head_test(
     network, rng = copy.deepcopy(model), np.random.default_rng(seed)
     network.feature_maps = lambda x: x # Those above: heads alone differ
     own, head = _head(model), _head(network)
-    def scores(shuffled):
+    def maps(shuffled):
         if shuffled: _deal(head, own, rng)
-        maps = network.class_maps(features)[1].float().cpu().numpy()[np.arange(len(images)), outputs]
-        return [np.nanmean(contrast(maps, covered, standard=standard)) for standard in (False, True)]
-    both = np.array([scores(i > 0) for i in range(heads+1)]) # Own head first
+        return network.class_maps(features)[1].float().cpu().numpy()[np.arange(len(images)), outputs]
+    found = np.stack([maps(i > 0) for i in range(heads+1)]) # Own head first
+    both = np.stack([np.nanmean(contrast(found, covered, standard=standard), 1) for standard in (False, True)], 1)
     place = (both[:, None] <= both).mean(1).min(1) # The better of the two places of each head, as a share
     high = np.quantile(both[1:], .95, axis=0)
     return HeadTest(*(float(v) for v in (both[0, 0], high[0], both[0, 1], high[1], (place <= place[0]).mean())))

@@ -229,9 +229,9 @@ def location_priors(
     "The mean mask of the other patients, for each image; raises `BadInput` if there is only one patient."
     codes, patients = pd.factorize(np.asarray(groups))
     if len(patients) < 2: raise BadInput("all outlines are of one patient; a location prior is made from those of others")
-    own = np.zeros((len(patients), *masks.shape[1:]))
-    np.add.at(own, codes, masks)
-    return ((masks.sum(0)-own)/(len(masks)-np.bincount(codes))[:, None, None])[codes]
+    count = np.bincount(codes)
+    own = np.add.reduceat(masks[np.argsort(codes, kind="stable")], np.cumsum(count)-count, 0, dtype=float)
+    return ((masks.sum(0)-own)/(len(masks)-count)[:, None, None])[codes]
 
 # %% ../../nbs/04_readers/07_outlines.ipynb #3543153b
 def prior_table(

@@ -60,14 +60,15 @@ def network_from_checkpoint(
         size = said[0]
         notes.append(f"images of {size} px, as the file says ({printable(said[1])})")
     size = size or (public.size if public else Recipe.size)
-    with torch.random.fork_rng(devices=[]): probe = build_network(("Pneumonia",), architecture, size)
-    state, left, chosen = match_state(found.tensors, probe, file)
+    with torch.random.fork_rng(devices=[]): model = build_network(FINDINGS, architecture, size)
+    state, left, chosen = match_state(found.tensors, model, file)
     notes += chosen
     xrv = architecture.startswith("xrv:")
     published = public.findings if public else XRV_FINDINGS if xrv else ()
     outputs = choose_outputs(_output_count(state), found.about, findings, published)
     if xrv: outputs.findings, state = convert_xrv_state(state, outputs.findings, public.thresholds if public else ())
-    with torch.random.fork_rng(devices=[]): model = build_network(outputs.findings, architecture, size)
+    if model.findings != tuple(outputs.findings):
+        with torch.random.fork_rng(devices=[]): model = build_network(outputs.findings, architecture, size)
     model = load_state(model, state, file).eval()
     settings = _apply_settings(model, found, left, check_exclusive(outputs.findings, softmax), notes)
     if left: notes.append(f"left out, of no layer: {summarise(map(printable, left))}")
