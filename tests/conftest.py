@@ -3,15 +3,10 @@
 `make test` runs them in two processes (pytest-xdist). What shares a folder, a server or a browser is one group
 (`xdist_group`): one process runs it, one test after another, and makes once what its tests share.
 """
-import os
 import time
-from pathlib import Path
 
 import pytest
 import warm
-
-if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""): # Else each of many processes would compile all that it imports
-    os.environ["PYTHONPYCACHEPREFIX"] = str(Path(__file__).parents[1]/".pytest_cache/bytecode")
 
 
 def pytest_addoption(parser):
