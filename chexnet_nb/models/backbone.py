@@ -25,17 +25,19 @@ from .state_dict import read_weights
 _TORCHVISION_ENDS = ("avgpool", "classifier", "fc", "head", "heads", "dropout") # Parts after the features
 
 def _torchvision(name: str) -> tuple[nn.Module, str]: # The features, and the name of the last layer
-    "The features of a torchvision network; raises `BadInput` for an unknown one."
+    "The features of a torchvision network; raises `BadInput` for an unknown one, or one without a linear layer."
     known = models.list_models(module=models)
     if name not in known: raise _unknown("torchvision", name, known)
     options = dict(init_weights=False, aux_logits=False) if "ception" in name else {}
     whole = models.get_model(name, weights=None, **options)
+    if not (last := [n for n, part in whole.named_modules() if isinstance(part, nn.Linear)][-1:]):
+        raise BadInput(f"torchvision's {name} has no linear layer at its end, for findings to take its place; choose another")
     parts = dict(whole.named_children())
     kept = list(parts)[:next(i for i, p in enumerate([*parts, "fc"]) if p in _TORCHVISION_ENDS)]
     features = nn.Sequential(OrderedDict((k, parts[k]) for k in kept))
     if name.startswith("densenet"): features.add_module("relu", nn.ReLU(inplace=True))
     if name.startswith("convnext"): features.add_module("norm", whole.classifier[0])
-    return features, [n for n, part in whole.named_modules() if isinstance(part, nn.Linear)][-1]
+    return features, last[0]
 
 def _unknown(library, name, known) -> BadInput:
     "The error for an unknown name, with similar ones."
