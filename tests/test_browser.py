@@ -99,37 +99,39 @@ def wait_for(port, server, log):
     pytest.fail(f"the server does not answer:\n{log.read_text()[-2000:]}")
 
 
-@contextmanager
-def paged(url, width=1366, height=768, scheme="light"):
-    "A page in Chromium, its console's errors, and what it asked of other hosts."
+@pytest.fixture(scope="module")
+def chromium():
+    "Chromium, for all tests; each opens a page that shares nothing with the others."
     sync_playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").sync_playwright
     with sync_playwright() as play:
         chromium = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page, errors, asked = chromium.new_page(viewport=dict(width=width, height=height), color_scheme=scheme), [], []
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url) if not request.url.startswith(OWN) else None)
-        try:
-            page.goto(url, timeout=150_000)
-            yield page, errors, asked
-        except BaseException:
-            shot(page, "failed")
-            raise
-        finally: chromium.close()
+        yield chromium
+        chromium.close()
+
+
+@contextmanager
+def paged(chromium, url, width=1366, height=768, scheme="light"):
+    "A page in Chromium, its console's errors, and what it asked of other hosts."
+    page, errors, asked = chromium.new_page(viewport=dict(width=width, height=height), color_scheme=scheme), [], []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url) if not request.url.startswith(OWN) else None)
+    try:
+        page.goto(url, timeout=150_000)
+        yield page, errors, asked
+    except BaseException:
+        shot(page, "failed")
+        raise
+    finally: page.close()
 
 
 def run_all(page):
-    "Run the notebook by the menu; once more where the page was not yet connected to its kernel and no cell begins."
-    asked = page.locator(".jp-Dialog .jp-mod-accept") # A slow machine's page asks for a kernel that it has
-    page.add_locator_handler(asked, lambda: asked.first.click(), no_wait_after=True)
-    begun = page.locator(".jp-InputPrompt").filter(has_text=re.compile(r"[*\d]")) # Cells that wait, run or have run
-    for _ in range(12):
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_text("Run All Cells", exact=True).click()
-        for _ in range(25): # What was run before the kernel was chosen is lost
-            if begun.count(): return page.wait_for_selector(".cam-browser .cam-picture", timeout=180_000)
-            time.sleep(.2)
-    pytest.fail("the cells do not run")
+    "Run the notebook by the menu, once the page has its kernel: before that it would ask for one, and start a second."
+    page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
+                           timeout=120_000)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    page.wait_for_selector(".cam-browser .cam-picture", timeout=180_000)
 
 
 def shot(page, name):
@@ -141,7 +143,7 @@ def seen(page):
     "What the page shows: text, place, window and zoom, sums over the bytes of the film and of its map, and the number of boxes."
     return page.evaluate("""async () => {
         const one = s => document.querySelector(`.cam-browser ${s}`);
-        const sum = bytes => bytes.reduce((a, b) => (a*31 + b) % 1000003, 7);
+        const sum = bytes => { let h = 7; for (const b of bytes) h = Math.imul(h, 31) + b | 0; return h };
         const picture = one('.cam-picture'), map = one('.cam-map');
         const bytes = picture.src ? new Uint8Array(await (await fetch(picture.src)).arrayBuffer()) : [];
         const pixels = map.getContext('2d').getImageData(0, 0, map.width, map.height).data;
@@ -299,17 +301,16 @@ def step_time(page, key):
 def lab(project):
     "JupyterLab: its address, and its token."
     token = secrets.token_hex(16)
-    options = "--allow-root", "--ServerApp.ip=127.0.0.1", f"--IdentityProvider.token={token}"
+    options = "--allow-root", "--expose-app-in-browser", "--ServerApp.ip=127.0.0.1", f"--IdentityProvider.token={token}"
     with served(project, "jupyterlab", *options) as port: yield f"http://127.0.0.1:{port}", token
 
 
 @pytest.mark.parametrize("theme, width, height", [("light", 1366, 768), ("dark", 1920, 1080)])
-def test_jupyterlab(project, lab, theme, width, height):
+def test_jupyterlab(project, lab, chromium, theme, width, height):
     set_up(project, theme)
     address, token = lab
     with pytest.raises(urllib.error.HTTPError): urllib.request.urlopen(f"{address}/api/contents")
-    with paged(f"{address}/lab/tree/{NOTEBOOK}?token={token}", width, height) as (page, errors, _):
-        page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=120_000)
+    with paged(chromium, f"{address}/lab/tree/{NOTEBOOK}?token={token}", width, height) as (page, errors, _):
         run_all(page)
         times = use(page)
         use_kernel(page)
@@ -326,8 +327,8 @@ def voila(project):
 
 
 @pytest.mark.parametrize("scheme, width, height", [("light", 390, 844), ("dark", 1366, 768), ("light", 1920, 1080)])
-def test_voila(voila, scheme, width, height):
-    with paged(voila, width, height, scheme) as (page, errors, asked):
+def test_voila(voila, chromium, scheme, width, height):
+    with paged(chromium, voila, width, height, scheme) as (page, errors, asked):
         times = use(page)
         if width > 390: use_kernel(page)
         page.keyboard.press("r")
@@ -349,13 +350,13 @@ def first_screen(page, width, height, scheme):
     assert (sum(map(int, re.findall(r"\d+", ground)[:3])) < 200) == (scheme == "dark"), ground
 
 
-def test_exported_page(project, tmp_path):
+def test_exported_page(project, chromium, tmp_path):
     "One file without a kernel: the same viewer, and nothing asked of anybody; boxes as Python finds them."
     from chexnet_nb.cam.boxes import find_boxes
     from chexnet_nb.cam.browser import CamBrowser, write_page
     browser = CamBrowser(project/"reports/chexnet14/run", finding="Effusion", exports=tmp_path)
     file = write_page(browser, films=6)
-    with paged(file.as_uri(), scheme="dark") as (page, errors, asked):
+    with paged(chromium, file.as_uri(), scheme="dark") as (page, errors, asked):
         use(page)
         first_screen(page, 1366, 768, "dark")
         shot(page, "page-dark-1366")
@@ -383,7 +384,7 @@ def test_first_film_of_a_folder_has_its_probabilities(project, tmp_path):
     assert None not in browser.film["probabilities"] and browser.film["name"] == browser.names[0] and browser.film["image"]
 
 
-def test_layers(project, tmp_path):
+def test_layers(project, chromium, tmp_path):
     "What is outlined and where the finding usually lies, each by its key; without outlines there is no button for them."
     from chexnet_nb.cam.browser import CamBrowser, write_page
     from chexnet_nb.data.labels import read_boxes
@@ -393,7 +394,7 @@ def test_layers(project, tmp_path):
     for given, drawn in ((outlines, ["outlines", "prior"]), (None, ["prior"])):
         browser = CamBrowser(run, outlines=given, **options)
         browser.show = "labelled"
-        with paged(write_page(browser, tmp_path/f"{len(drawn)}.html", films=3).as_uri()) as (page, errors, asked):
+        with paged(chromium, write_page(browser, tmp_path/f"{len(drawn)}.html", films=3).as_uri()) as (page, errors, asked):
             page.wait_for_function("() => document.querySelector('.cam-browser .cam-picture')?.naturalWidth", timeout=150_000)
             count = lambda name: page.locator(f".cam-pane:first-child .cam-{name}").count()
             assert [name for name in ("outlines", "prior") if page.locator(".cam-bar button", has_text=name).count()] == drawn
