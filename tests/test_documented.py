@@ -101,7 +101,8 @@ def test_a_line_is_what_the_command_takes(line):
         notebook = find_experiment(values["experiment"])
         check_parameters(notebook, preset_values(notebook, values["preset"]) | dict(p.split("=", 1) for p in values["p"]))
     if line.startswith("chexnet train ") and values["task"]:
-        new_recipe(values["recipe"], **{k: v for k, v in values.items() if k in recipe_settings()})
+        settings = recipe_settings()
+        new_recipe(values["recipe"], **{k: v for k, v in values.items() if k in settings})
 
 
 @pytest.mark.parametrize("line", [line for line in DOCUMENTED if line.startswith("make ")])

@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1") # These networks are too small for
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([
     "warm", "chexnet_nb.report.experiment", "chexnet_nb.report.figures", "chexnet_nb.training.ensemble", "chexnet_nb.cam.draw",
-    "ipykernel.kernelapp", "ipykernel.ipkernel", "seaborn", "sklearn.linear_model", "tqdm.notebook"])
+    "ipykernel.kernelapp", "ipykernel.ipkernel", "seaborn", "sklearn.linear_model", "tqdm.notebook", "nbconvert"])
 
 
 class Forked:
