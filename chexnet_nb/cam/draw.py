@@ -116,11 +116,11 @@ def run_scale(
     "A run's scale: the saved one, else fitted on its validation images, else on `images`; raises `BadInput` without any."
     if saved := run.read_scale(): return Scale(np.array([saved["zero"][f] for f in model.findings]), saved["top"])
     validation = _validation_images(run)
-    if validation is None and images is None and maps is None:
+    if validation is not None: images, maps = validation, None
+    elif images is None and maps is None:
         raise BadInput(f"{run.folder} has neither cam_scale.json nor a cache with its validation images; give images to "
                        "scale the colours by")
-    if validation is not None or maps is None: maps = image_maps(model, images if validation is None else validation)[1]
-    scale = fit_scale(maps)
+    scale = fit_scale(image_maps(model, images)[1] if maps is None else maps)
     if validation is not None:
         zero = dict(zip(model.findings, map(float, scale.zero)))
         run.write_scale(dict(zero=zero, top=scale.top, images=len(validation)))

@@ -99,9 +99,10 @@ def process_map(
     *,
     args: tuple=(), # Arguments before the task, the same for all
     workers: int|None=None, # Processes; None for one per core; below 2 the work is done in this process
+    small: bool=False, # All is done before a worker would have started: None is then this process
 ) -> Iterator: # What the function returned for each task, in any order
     "Do tasks in worker processes; raises what the function raised, or `BadInput` for a worker that died."
-    workers = N_CPUS if workers is None else workers
+    if workers is None: workers = 1 if small else N_CPUS
     if isinstance(tasks, Sized): workers = min(workers, len(tasks))
     if workers < 2: return (function(*args, task) for task in tasks)
     if function.__module__ == "__main__": raise ValueError(f"{function.__name__} must be in a module, where workers find it")
@@ -148,7 +149,7 @@ def started_kernel(
     with TemporaryDirectory(prefix="cx-") as folder:
         sockets = dict(transport="ipc", ip=f"{folder}/k") if os.name == "posix" else {}
         kernel = AsyncKernelManager(kernel_name="python3", **sockets)
-        first = [f"--IPKernelApp.exec_lines=if __import__('{module}'): pass" for module in modules]
+        first = [f"--IPKernelApp.exec_lines=if __import__('{module}'): pass" for module in modules] # No name is bound
         run_sync(kernel.start_kernel)(extra_arguments=["--log-level=50", "--HistoryManager.enabled=False", *first])
         try: yield kernel
         finally: run_sync(_end_kernel)(kernel)

@@ -287,11 +287,12 @@ def _open(cache, size):
 
 def _work(cache, size, batches, records, *, todo, length, workers, progress):
     "Prepare batches, adding each record to `records` and to the journal."
-    if todo < 128 or workers is None and length < 2**25: workers = 1 # They are done before a worker has started
+    if todo < 128: workers = 1 # They are done before a worker has started
     bar = tqdm(total=todo+len(records), initial=len(records), desc=f"prepare {size} px", unit="image", disable=not progress)
     with open(cache/"journal.jsonl", "ab") as journal, bar:
         if journal.tell(): journal.write(b"\n")
-        for batch in process_map(_prepare_batch, batches, args=(str(cache/"images.npy"), size), workers=workers):
+        for batch in process_map(_prepare_batch, batches, args=(str(cache/"images.npy"), size), workers=workers,
+                                 small=length < 2**25):
             for record in batch:
                 journal.write(json.dumps(record).encode()+b"\n")
                 journal.flush()

@@ -57,14 +57,12 @@ def average_table(
 
 def same_images(
     tables: Mapping[str, pd.DataFrame], # Name -> predictions
-    findings: Sequence[str]|None=None, # Those that count; None for all
 ) -> Mapping[str, pd.DataFrame]: # The same
     "Check that there are two tables or more, of the same images and findings in the same order; raises `BadInput` otherwise."
     if len(tables) < 2: raise BadInput(f"{len(tables)} table of predictions; give two or more to compare")
     (name, first), *others = tables.items()
     for other, t in others:
-        there = list(t.columns) == list(first.columns) if findings is None else {*findings} <= {*t.columns}
-        if not there or not np.array_equal(t["Image Index"], first["Image Index"]):
+        if list(t.columns) != list(first.columns) or not np.array_equal(t["Image Index"], first["Image Index"]):
             raise BadInput(f"{name} and {other} differ in images or findings; restrict both to what they share, in one order")
     return tables
 
@@ -184,7 +182,7 @@ def recipe_effect(
     if not first or len(first) != len(second):
         raise BadInput(f"{len(first)} and {len(second)} runs; give one run per seed of each recipe")
     shared = [f for f in first[0].columns[1:] if f in second[0].columns]
-    same_images({str(i): t for i, t in enumerate([*first, *second])}, shared)
+    same_images({str(i): t[["Image Index", *shared]] for i, t in enumerate([*first, *second])})
     runs = [[[auroc_delong(labels[f], t[f].to_numpy(), groups) for f in shared] for t in tables] for tables in (first, second)]
     kept = [i for i, a in enumerate(runs[0][0]) if not too_few_patients(a)]
     shown = kept or [i for i, a in enumerate(runs[0][0]) if not np.isnan(a.value)]

@@ -154,11 +154,10 @@ def count_classes(
 ) -> ClassCounts:
     "Images and patients of each class."
     labels, among = np.asarray(labels), np.ones(len(labels), bool) if among is None else np.asarray(among, bool)
-    return _count_sides((labels == 1) & among, (labels == 0) & among, cluster_ids(groups, len(labels)))
+    return _count_sides(((labels == 1) & among, (labels == 0) & among), cluster_ids(groups, len(labels)))
 
-def _count_sides(positive, negative, unit):
+def _count_sides(sides, unit):
     "Images and patients of both classes, each a mask."
-    sides = positive, negative
     return ClassCounts(*(int(side.sum()) for side in sides), tuple(np.count_nonzero(np.bincount(unit[side])) for side in sides))
 
 # %% ../../nbs/03_metrics/03_intervals.ipynb #635fc080
@@ -181,7 +180,7 @@ def auroc_delong(
     among = known if among is None else np.asarray(among, bool) & known
     labels = np.asarray(labels) == 1
     sides = labels & among, ~labels & among
-    counts, units = _count_sides(*sides, unit), int(unit.max(initial=-1))+1
+    counts, units = _count_sides(sides, unit), int(unit.max(initial=-1))+1
     if not min(counts.positives, counts.negatives): return AurocEstimate(np.nan, np.full(units, np.nan), *counts)
     placed = placements(labels[among], np.asarray(scores)[among])
     value = float(placed[0].mean())
@@ -236,7 +235,8 @@ def _sign_change(function, low, high):
     "Where a function of arrays changes its sign, to 1e-14 of the range; SciPy's solvers take longer to import than to solve."
     for _ in range(8):
         at = np.linspace(low, high, 65)
-        after = np.argmax((function(at) < 0) != (function(low) < 0))
+        below = function(at) < 0
+        after = np.argmax(below != below[0])
         low, high = at[after-1], at[after]
     return float(low+high)/2
 

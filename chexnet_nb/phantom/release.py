@@ -152,9 +152,9 @@ def _draw_chunk(out, seed, size, task):
     return len(rows)
 
 # %% ../../nbs/02_phantom/03_release.ipynb #3d7c7ad6
-def _drawers(workers, drawings, size):
-    "Processes that draw: by default this one alone, if it is done before others would have started."
-    return 1 if workers is None and drawings*(160**2+size**2) < 2**24 else workers
+def _soon_drawn(drawings, size):
+    "Whether drawings are done before a worker would have started."
+    return drawings*(160**2+size**2) < 2**24
 
 def _tasks(out, rows) -> Iterator:
     "The unfinished chunks: (number, rows, whether the boxes are missing)."
@@ -219,8 +219,8 @@ def write_phantom(
     left = sum(len(part) for _, part, _ in tasks)
     with tqdm(total=len(rows), initial=len(rows)-left, unit="image", desc="completing" if begun else "drawing",
               disable=not progress) as bar:
-        workers = _drawers(workers, left, size)
-        for done in process_map(_draw_chunk, tasks, args=(out, seed, size), workers=workers): bar.update(done)
+        chunks = process_map(_draw_chunk, tasks, args=(out, seed, size), workers=workers, small=_soon_drawn(left, size))
+        for done in chunks: bar.update(done)
     _write_boxes(out)
     return out
 
@@ -244,5 +244,5 @@ def drawn_masks(
     rows = rows.assign(Course=episodes(rows))
     rows = rows[rows["Image Index"].isin(wanted)].to_dict("records")
     seed, size, drawings = details["seed"], details["size"], sum(1 + len(findings_of(row)) for row in rows)
-    done = process_map(_masks_of, rows, args=(seed, size), workers=_drawers(workers, drawings, size))
+    done = process_map(_masks_of, rows, args=(seed, size), workers=workers, small=_soon_drawn(drawings, size))
     return sorted((mask for masks in done for mask in masks), key=lambda mask: mask[:2])

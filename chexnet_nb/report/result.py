@@ -62,11 +62,10 @@ def _given(**options) -> dict:
 def _as_files(tables) -> Iterator[dict]:
     "Role -> file; a DataFrame is written into a temporary folder."
     with TemporaryDirectory() as folder:
-        files = {role: Path(folder)/f"{role}.csv" if hasattr(table, "to_csv") else table for role, table in tables.items()}
-        for role, table in tables.items():
-            if not hasattr(table, "to_csv"): continue
-            from chexnet_nb.core.csv import write_table # Not before the kernel starts, unless it is needed
-            write_table(table.reset_index() if table.index.name else table, files[role])
+        frames = {role: table for role, table in tables.items() if hasattr(table, "to_csv")}
+        files = tables | {role: Path(folder)/f"{role}.csv" for role in frames}
+        if frames: from chexnet_nb.core.csv import write_table # Else nothing is imported before the kernel starts
+        for role, table in frames.items(): write_table(table.reset_index() if table.index.name else table, files[role])
         yield files
 
 def _folders(name, files) -> Iterator[Path]:
