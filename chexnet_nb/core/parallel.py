@@ -139,6 +139,8 @@ def prefetch(
     finally: stop.set()
 
 # %% ../../nbs/00_core/04_parallel.ipynb #5d1c9a02
+_TEXT_BARS = "__import__('sys').modules.update({'tqdm.autonotebook': __import__('tqdm.std').std})"
+
 @contextmanager
 def started_kernel(
     *modules: str, # To import as it starts
@@ -149,7 +151,8 @@ def started_kernel(
     with TemporaryDirectory(prefix="cx-") as folder:
         sockets = dict(transport="ipc", ip=f"{folder}/k") if os.name == "posix" else {}
         kernel = AsyncKernelManager(kernel_name="python3", **sockets)
-        first = [f"--IPKernelApp.exec_lines=if __import__('{module}'): pass" for module in modules] # No name is bound
+        lines = [_TEXT_BARS, *(f"__import__('{module}')" for module in modules)]
+        first = [f"--IPKernelApp.exec_lines=if {line}: pass" for line in lines] # No name is bound
         run_sync(kernel.start_kernel)(extra_arguments=["--log-level=50", "--HistoryManager.enabled=False", *first])
         try: yield kernel
         finally: run_sync(_end_kernel)(kernel)
