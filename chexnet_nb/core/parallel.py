@@ -139,6 +139,7 @@ def prefetch(
     finally: stop.set()
 
 # %% ../../nbs/00_core/04_parallel.ipynb #5d1c9a02
+# What `tqdm.auto` imports for a notebook is then the module of bars of text
 _TEXT_BARS = "__import__('sys').modules.update({'tqdm.autonotebook': __import__('tqdm.std').std})"
 
 @contextmanager
