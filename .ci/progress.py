@@ -2,7 +2,7 @@
 
     progress.py START NAME:SECONDS...
 
-START: when make began, in seconds since 1970. SECONDS: what each report took on two processors (a slow AMD EPYC, December 2026);
+START: when make began, in seconds since 1970. SECONDS: what each report took on two processors (AMD EPYC, December 2026);
 a report counts for the pace if it was made since.
 """
 import sys
