@@ -147,7 +147,8 @@ def match_names(
         near = [*endings.get(parts, ()), *(i for m in depths if m < len(parts) for i in whole.get(parts[-m:], ()))]
         if len(near) > 1:
             both = summarise([paths[image] for image in near], 2)
-            raise BadInput(f"{source}: {name} may be {both}; write the path below the folder of images in the table")
+            raise BadInput(f"{source}: {name} may be {both}; write the path below the folder of images in the table, or, where "
+                           "these are copies of one image, name the folder that holds the ones to use")
         if near: found[name] = near[0]
     twice = [image for image, n in Counter(found.values()).items() if n > 1]
     if twice: raise BadInput(f"{source}: two names for {summarise(twice)}; keep one row per image")
