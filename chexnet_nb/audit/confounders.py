@@ -163,8 +163,12 @@ def vs_metadata(
     *,
     flips: int=999, # Sign flips of the test
     seed: int=0, # Seed of the flips
-) -> pd.DataFrame: # finding, images, positives; floor (metadata), network, both, above (network − floor), added, added_p
-    "The network compared with the metadata model and with the two together, on the same patients; last row `mean`."
+) -> pd.DataFrame: # finding, images, positives; floor (metadata), network, both, above, added, added_p
+    """The network compared with the metadata model and with the two together, on the same patients; last row `mean`.
+
+    `network` is its AUROC over all images. For `above` (network − floor) and `added` (both − network) it is that within the
+    folds of the metadata models, as of the other two, so these are not differences of the columns.
+    """
     findings = list(predictions.columns.drop("Image Index"))
     k, network = len(findings), _log_odds(predictions[findings].to_numpy())
     both = fitted._replace(scores=np.stack([np.hstack([
@@ -219,8 +223,9 @@ def _comparison(floor, network, both, beside):
     few = not floor or too_few_patients(network[0])
     for name, part in parts.items():
         row |= _with_ends(name, np.mean([a.value for a in part]) if part else np.nan, *(() if few else auroc_ci(*part)))
-    added = np.mean([a.value-b.value for a, b in zip(both, beside)]) if floor else np.nan
-    if few: return row | _with_ends("above", row["network"]-row["floor"]) | {"added": added}
+    added, above = (np.mean([a.value-b.value for a, b in zip(*pair)]) if floor else np.nan
+                    for pair in ((both, beside), (beside, floor)))
+    if few: return row | _with_ends("above", above) | {"added": added}
     gap = paired_difference(beside, floor)
     return row | _with_ends("above", gap.value, gap.low, gap.high) | {"added": added}
 

@@ -200,6 +200,7 @@ class CamBrowser(anywidget.AnyWidget):
             try: self.gallery.predict_all(tell, self.stop)
             except Exception as e: self.progress = f"the probabilities ended early: {e}"
             else: self._show_errors(self.select)
+            atexit.unregister(self.halt) # Else the process would hold the films until it ends
         tell(0, len(self.gallery.info))
         self.worker = threading.Thread(target=work, daemon=True)
         self.worker.start()

@@ -318,9 +318,9 @@ def open_folder(
     outlines: str|Path|None=None, # What radiologists outlined, as for `read_outlines`; None for none
 ) -> Gallery:
     "Any images with a checkpoint, without probabilities yet (`predict_all`); raises `BadInput` if none can be decoded."
-    run, files = Run(run), {name: path.resolve() for name, path in list_images(data).items()}
+    run, files = Run(run), {name: path.absolute() for name, path in list_images(data).items()} # Links stay where they are
     if not files: find_images(data) # Says what was looked for
-    folder = Path(data).resolve() if isinstance(data, (str, Path)) and Path(data).is_dir() else _common_folder(files)
+    folder = Path(data).absolute() if isinstance(data, (str, Path)) and Path(data).is_dir() else _common_folder(files)
     model = _network(run)
     info, labels = _info_and_labels({n: p.relative_to(folder).as_posix() for n, p in files.items()}, folder, model.findings)
     subsets = run.split.set_index("Image Index")["split"] if _is_training_data(run, folder) else pd.Series(dtype=object)

@@ -144,7 +144,9 @@ def match_names(
     endings, whole = _index_paths(paths, {len(parts) for parts in parts_of.values()})
     depths = sorted({len(parts) for parts in whole})
     for name, parts in parts_of.items():
-        near = [*endings.get(parts, ()), *(i for m in depths if m < len(parts) for i in whole.get(parts[-m:], ()))]
+        near = _near(parts, endings, whole, depths)
+        if not near and (stem := _stem(parts[-1])) != parts[-1]: # Images without the suffix that the table has
+            near = [i for i in _near((*parts[:-1], stem), endings, whole, depths) if _stem(paths[i]) == paths[i]]
         if len(near) > 1:
             both = summarise([paths[image] for image in near], 2)
             raise BadInput(f"{source}: {name} may be {both}; write the path below the folder of images in the table, or, where "
@@ -153,6 +155,15 @@ def match_names(
     twice = [image for image, n in Counter(found.values()).items() if n > 1]
     if twice: raise BadInput(f"{source}: two names for {summarise(twice)}; keep one row per image")
     return found
+
+def _near(parts, endings, whole, depths):
+    "Images whose path ends in these parts, or that these parts end in."
+    return [*endings.get(parts, ()), *(i for m in depths if m < len(parts) for i in whole.get(parts[-m:], ()))]
+
+def _stem(name):
+    "A file's name without the suffix of an image."
+    stem, dot, suffix = name.rpartition(".")
+    return stem if dot+suffix.lower() in SUFFIXES else name
 
 def match_table(
     table, # Data frame with a column `Image Index`
@@ -170,8 +181,7 @@ def _index_paths(paths, lengths) -> tuple[dict, dict]: # Last parts -> images, f
     endings, whole = {}, {}
     for image, path in paths.items():
         *folders, file = path.split("/")
-        stem, dot, suffix = file.rpartition(".")
-        for name in {file, stem if dot+suffix.lower() in SUFFIXES else file}:
+        for name in {file, _stem(file)}:
             parts = (*folders, name)
             whole.setdefault(parts, []).append(image)
             for n in lengths:

@@ -166,7 +166,7 @@ async def _end_kernel(kernel):
 # %% ../../nbs/00_core/04_parallel.ipynb #97d7f5a0
 _MMAP_THRESHOLD, _TRIM_THRESHOLD, _ARENA_MAX = -3, -1, -8 # Options of glibc's mallopt
 _KEEP = {_MMAP_THRESHOLD: 1 << 30, _TRIM_THRESHOLD: (1 << 31)-1, _ARENA_MAX: 1}
-_RETURN = {_MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: 64 << 20} # The highest that glibc adapts to by itself
+_RETURN = {_MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: 64 << 20, _ARENA_MAX: 0} # glibc's own; thresholds at their highest
 
 @contextmanager
 def memory_kept() -> Iterator[None]:

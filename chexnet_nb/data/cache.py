@@ -174,14 +174,18 @@ class Cache:
         # The local name keeps the file open: another thread may replace `_file` at the same time
         file = self._file = self._file or open(self.path/"images.npy", "rb", buffering=0)
         batch = np.empty((len(rows), self.size, self.size), np.uint8)
-        for pixels, row in zip(batch, rows.tolist()): os.preadv(file.fileno(), [pixels], HEADER_BYTES + row*self.size**2)
+        for pixels, row in zip(batch, rows.tolist()):
+            if os.preadv(file.fileno(), [pixels], HEADER_BYTES + row*self.size**2) != self.size**2:
+                raise BadInput(f"{self.path} became shorter while it was read; wait until it is prepared, and open it again")
         return batch
 
     def content_hash(self,
         names: Iterable[str], # Images of the cache
     ) -> str: # 16 hexadecimal digits
-        "A fingerprint of names and pixels."
-        checksums = self.index.set_index("Image Index")["crc32"].loc[list(names)]
+        "A fingerprint of names and pixels; raises `BadInput` for an image that is not there."
+        names = list(names)
+        self.rows(names) # Raises
+        checksums = self.index.set_index("Image Index")["crc32"].loc[names]
         return fingerprint(f"{name} {crc}" for name, crc in checksums.items())
 
     def verify(self,
@@ -274,7 +278,7 @@ def _read_journal(cache, size, sources, stale):
 
 # %% ../../nbs/01_data/06_cache.ipynb #e8bf649c
 def _open(cache, size):
-    "Index and modification times of a cache that may be new; raises `BadInput` if it has another size or format."
+    "Index of a cache that may be new, how much it was, and modification times; raises `BadInput` for another size or format."
     info = _read_info(cache) if (cache/"cache.json").exists() else dict(size=size, format=1)
     if info["size"] != size or info["format"] != 1:
         raise BadInput(f"{cache} holds images of {info['size']} px (format {info['format']}), not of {size} px (format 1); "
@@ -282,8 +286,9 @@ def _open(cache, size):
     if not (cache/"images.npy").exists():
         with atomic_path(cache/"images.npy") as part: part.write_bytes(_header(0, size))
     index = _read_table(cache, "index.csv", INDEX)
+    images = len(index)
     if info.get("reader", 1) < READER: index = index[index["mode"].isin(UNCHANGED)]
-    return index, _read_mtimes(cache)
+    return index, images, _read_mtimes(cache)
 
 def _work(cache, size, batches, records, *, todo, length, workers, progress):
     "Prepare batches, adding each record to `records` and to the journal."
@@ -368,10 +373,11 @@ def build_cache(
     if workers is not None: check_int("workers", workers, 1, 1024)
     cache = Path(cache)
     with folder_lock(cache, "preparing"), wrap_os_errors(cache):
-        index, mtimes = _open(cache, size)
+        index, images, mtimes = _open(cache, size)
         sources = _outlived(cache, index, mtimes, archives) | sources
         gone = index["Image Index"][~index["Image Index"].isin(sources)]
         if on_error == "skip": index = index.drop(gone.index)
+        if len(index) < images: _write_index(cache, size, index) # Before other images are written to rows that are free now
         stale = _find_stale(sources, index, mtimes)
         done = _read_journal(cache, size, sources, stale)
         rows = _assign_rows(stale, done, index)

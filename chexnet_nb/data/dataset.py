@@ -139,10 +139,9 @@ class ChestData(pl.LightningDataModule):
         *,
         batch_size: int=16, # Images per training step
         seed: int=0, # Seed of the order of the training images
-        num_workers: int=0, # Worker processes per loader
     ):
         super().__init__()
-        self.cache, self.batch_size, self.seed, self.num_workers = cache, batch_size, seed, num_workers
+        self.cache, self.batch_size, self.seed = cache, batch_size, seed
         self.names = images_by_subset(split)
         rows = table.set_index("Image Index")
         if unknown := [n for n in split["Image Index"] if n not in rows.index]:
@@ -158,8 +157,8 @@ class ChestData(pl.LightningDataModule):
         data = Radiographs(self.cache, self.names[subset], self.labels[subset])
         sampler = ResumableSampler(len(data), shuffle=shuffle, seed=self.seed)
         size = self.batch_size if shuffle else 4*self.batch_size
-        return DataLoader(data, size, sampler=sampler, collate_fn=as_is, num_workers=self.num_workers,
-                          persistent_workers=self.num_workers > 0, pin_memory=torch.cuda.is_available())
+        return DataLoader(data, size, sampler=sampler, collate_fn=as_is,
+                          pin_memory=torch.cuda.is_available())
 
     def train_dataloader(self) -> DataLoader:
         "The training loader, after the batches that a resumed run has already seen in this epoch."

@@ -124,7 +124,9 @@ def full_range(
     apart = [*values[:first], *values[len(values)-last:]]
     if apart: notes.append(f"value {summarise(apart)} lies apart and is left out of the grey range")
     low, high = values[first], values[len(values)-1-last]
-    if low < 0: return float(low), float(max(high, low+1))
+    if low < 0:
+        notes.append(f"values below 0, and no window: {low:g} is shown as black, {max(high, low+1):g} as white")
+        return float(low), float(max(high, low+1))
     used = max(int(high).bit_length(), min(bits, 8))
     if used != bits: notes.append(f"{used} of {bits} bits in use: {2**used-1} is shown as white")
     return 0., float(2**used-1)
@@ -291,10 +293,12 @@ def _fits(shown, whole, counts) -> bool:
     return inside >= MIN_INSIDE and _spread(shown, counts) >= min(MIN_SPREAD, _spread(whole, counts)/2)
 
 def _whole_range(dataset, levels, values, bits, notes) -> np.ndarray:
-    "Displayed values in [0, 1] of the full range: of the stored values, or of a modality LUT of so many bits."
-    low, white = full_range(np.unique(values) if bits else levels.values, bits or dataset.BitsStored, notes)
-    shown = np.clip(((values if bits else levels.values)-low)/(white-low), 0, 1)
-    falling = not bits and len(values) > 1 and values[-1] < values[0]
+    "Displayed values in [0, 1] of the full range: of stored values, of those that signed ones stand for, or of a modality LUT."
+    rescaled = bits or levels.values[0] < 0 <= values.min() # Signed values that stand for those from 0 on
+    plain = values if rescaled else levels.values
+    low, white = full_range(np.unique(plain), bits or dataset.BitsStored, notes)
+    shown = np.clip((plain-low)/(white-low), 0, 1)
+    falling = not rescaled and len(values) > 1 and values[-1] < values[0]
     return 1-shown if falling else shown
 
 def _display(dataset, levels, notes) -> np.ndarray: # Displayed values in [0, 1] of the levels, without padding

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['FINDINGS', 'NO_FINDING', 'LABEL_FILES', 'OWN_FILES', 'BOX_FILE', 'OWN_BOXES', 'RELEASE_SIZE', 'SOURCE_FILE',
-           'PHANTOM_FILE', 'REQUIRED_COLUMNS', 'finding_name', 'bundled_table', 'label_version', 'label_file',
-           'patient_columns', 'read_patients', 'Patients', 'patients_of', 'parse_labels', 'read_labels', 'to_nih_csv',
-           'label_matrix', 'read_truth', 'read_training_labels', 'box_file', 'read_boxes']
+           'PHANTOM_FILE', 'REQUIRED_COLUMNS', 'NOT_JUDGED_NOTE', 'finding_name', 'bundled_table', 'label_version',
+           'label_file', 'patient_columns', 'read_patients', 'Patients', 'patients_of', 'parse_labels', 'read_labels',
+           'to_nih_csv', 'label_matrix', 'not_judged_note', 'read_truth', 'read_training_labels', 'box_file',
+           'read_boxes']
 
 # %% ../../nbs/01_data/01_labels.ipynb #78237554
 import re
@@ -275,7 +276,7 @@ def _simple_labels(path, uncertain):
     table = _read_simple(path)
     if "Patient ID" not in table: raise BadInput(f"{path}: no column Patient ID; found {summarise(table.columns, 20)}")
     check_unique(table["Image Index"], path)
-    numbers = table.drop(columns="Patient ID").select_dtypes("number")
+    numbers = table.drop(columns="Patient ID").select_dtypes(["number", "bool"])
     own = [c for c in numbers if numbers[c].isin([1, 0, -1]).any() and (numbers[c].isin([1, 0, -1]) | numbers[c].isna()).all()]
     labels = _select(table, (*FINDINGS, *own), path, uncertain)
     rest = [c for c in table if c not in labels and c not in own]
@@ -324,10 +325,11 @@ _IDENTITY = ("Image Index", "Patient ID", "Study") # Kept beside the findings
 
 def _judged(table, column, source):
     "A column of 1, 0, -1 and empty cells as codes; raises `BadInput` with the first other value."
-    values = table[column]
-    wrong = values[~values.isin([0, 1, -1]) & values.notna()]
+    values = pd.to_numeric(table[column].astype(object), errors="coerce").astype(float) # True is 1; "1" beside a word is too
+    wrong = table[column][~values.isin([0, 1, -1]) & table[column].notna()]
     if len(wrong):
-        raise BadInput(f"{source}: column {column} has {len(wrong)} values other than 0 and 1, the first is {wrong.iloc[0]}; "
+        first = f"{wrong.iloc[0]} ({table['Image Index'][wrong.index[0]]})"
+        raise BadInput(f"{source}: column {column}: {len(wrong):,} of {len(values):,} are not 0 or 1, the first is {first}; "
                        "write 1 or 0, -1 where uncertain, nothing where not judged")
     return values.map({1: YES, 0: NO, -1: UNCERTAIN}).fillna(BLANK).astype(np.int8)
 
@@ -336,8 +338,16 @@ def _decided(said, uncertain, source):
     decided, notes = decide(said, uncertain, source)
     empty = {f: n for f in said if (n := int((said[f] == BLANK).sum()))}
     for f in empty: decided[f] = decided[f].astype(np.float32).mask(said[f] == BLANK)
-    listed = summarise((f"{f} {n:,}" for f, n in empty.items()), 14)
-    return decided, notes + ([f"Not judged, and left out for that finding alone: {listed}."] if empty else [])
+    return decided, notes + not_judged_note(empty)
+
+NOT_JUDGED_NOTE = "Not judged, and left out for that finding alone: "
+
+def not_judged_note(
+    empty: dict[str, int], # Finding -> images that are not judged for it
+) -> list[str]: # One sentence, or none
+    "How many images are left out for a finding."
+    listed = summarise((f"{f} {n:,}" for f, n in empty.items() if n), 14)
+    return [f"{NOT_JUDGED_NOTE}{listed}."] if any(empty.values()) else []
 
 def _spelled(table, findings, source) -> dict[str, str]:
     "Finding -> column, in the table's order."

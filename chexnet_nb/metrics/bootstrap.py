@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MAX_UNDEFINED', 'Statistic', 'point_estimate', 'ratio', 'f1', 'sensitivity', 'specificity', 'ppv', 'auroc',
            'average_precision', 'best_threshold', 'max_samples', 'check_memory', 'Bootstrap', 'interval',
-           'expanded_interval', 'expanded_p']
+           'expanded_interval', 'expanded_p', 'percentile_p']
 
 # %% ../../nbs/03_metrics/04_bootstrap.ipynb #0f4daa36
 import os
@@ -247,7 +247,17 @@ def expanded_p(
     patients: int, # As in `expanded_interval`
 ) -> float: # Two-sided; NaN where there is no interval
     "The p-value that belongs to `expanded_interval`, for no difference."
+    if patients < 2: return np.nan
+    return float(min(1., 2*special.stdtr(patients-1, special.ndtri(_tail(samples))/_expansion(patients))))
+
+def percentile_p(
+    samples: np.ndarray, # As for `expanded_p`
+) -> float: # Two-sided; NaN where there is no interval
+    "The p-value that belongs to percentiles, for no difference."
+    return float(min(1., 2*_tail(samples)))
+
+def _tail(samples):
+    "Share of the samples on the other side of 0, or at it; at least what so many samples can tell."
     known = samples[~np.isnan(samples)]
-    if patients < 2 or not len(known) or len(known) < (1-MAX_UNDEFINED)*len(samples): return np.nan
-    tail = max(min((known <= 0).mean(), (known >= 0).mean()), 1/(len(known)+1))
-    return float(min(1., 2*special.stdtr(patients-1, special.ndtri(tail)/_expansion(patients))))
+    if not len(known) or len(known) < (1-MAX_UNDEFINED)*len(samples): return np.nan
+    return max(min((known <= 0).mean(), (known >= 0).mean()), 1/(len(known)+1))

@@ -316,10 +316,11 @@ def paired_difference(
     influence = np.mean([a.influence-b.influence for a, b in zip(first, second)], axis=0)
     value, error = float(np.mean([a.value-b.value for a, b in zip(first, second)])), float(np.sqrt(influence@influence))
     if np.isnan(error): return Difference(value, np.nan, np.nan, np.nan, np.nan)
+    if error < 1e-12: # No patient tells them apart, or all do alike: as far apart as their own intervals
+        return unpaired_difference(first, second) if abs(value) > 1e-12 else Difference(value, value, value, error, 1.)
     degrees = pooled_variance(*first).degrees-PRIOR_PATIENTS
     margin = -special.stdtrit(degrees, .025)*error
-    p = 2*special.stdtr(degrees, -abs(value)/error) if error > 1e-12 else 1.
-    return Difference(value, value-margin, value+margin, error, float(p))
+    return Difference(value, value-margin, value+margin, error, float(2*special.stdtr(degrees, -abs(value)/error)))
 
 # %% ../../nbs/03_metrics/03_intervals.ipynb #6a4b9d4b
 def difference_ends(

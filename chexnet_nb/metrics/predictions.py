@@ -19,7 +19,8 @@ import pandas as pd
 from ..core.csv import check_unique, match_names, match_table, read_table, write_table
 from ..core.errors import BadInput, printable, summarise
 from ..core.files import check_writable
-from ..data.labels import FINDINGS, finding_name, label_matrix, patients_of, read_truth
+from ..data.labels import (
+    FINDINGS, NOT_JUDGED_NOTE, finding_name, label_matrix, not_judged_note, patients_of, read_truth)
 from ..data.source import read_source
 from ..data.splits import read_list
 
@@ -31,6 +32,7 @@ def parse_findings(
     given = findings.split(",") if isinstance(findings, str) else findings or ()
     given = [str(f).strip() for f in given if str(f).strip()]
     names = [finding_name(f, (*FINDINGS, *given)) for f in given]
+    if "mean" in names: raise BadInput("a finding is named mean, which tables call the mean of all; rename it")
     repeated = [f for i, f in enumerate(names) if f in names[:i]]
     if repeated: raise BadInput(f"{summarise(repeated)} asked for twice; name each finding once")
     return tuple(names) or None
@@ -256,10 +258,13 @@ def join_truth(
     if not findings: raise BadInput(f"predictions and labels share no finding; the predictions have {summarise(predicted, 14)}")
     unscored = ", ".join(f for f in predicted if f not in findings)
     patients = patients_of(truth, files.get("labels", "the labels"))
+    labels = label_matrix(truth, findings)
+    known = [note for note in known if not note.startswith(NOT_JUDGED_NOTE)] # It counted all images of the label table
+    known += not_judged_note(dict(zip(findings, np.isnan(labels).sum(0).tolist())))
     notes = [*attrs.get("notes", []), *notes, *known, left_out, averaged if by == "study" else "",
              f"No labels for {unscored}: not scored." if unscored else "", patients.note]
     table.attrs = attrs
-    return ScoredSet(table[["Image Index", *findings]], label_matrix(truth, findings), patients.ids,
+    return ScoredSet(table[["Image Index", *findings]], labels, patients.ids,
                      [note for note in notes if note], files, trained_note(table), patients.known)
 
 # %% ../../nbs/03_metrics/01_predictions.ipynb #b7151356
@@ -278,8 +283,12 @@ def _by_study(table, truth, source):
     "Probabilities averaged over the images of a study, its labels, and a note; the first image names the study."
     if "Study" not in truth:
         raise BadInput(f"{source}: nobody names the studies; add a column Study, or score by image")
-    study, findings = truth["Study"].to_numpy(), list(table.columns.drop("Image Index"))
-    first = ~pd.Series(study).duplicated().to_numpy()
+    if len(blank := truth["Image Index"][truth["Study"].isna() | (truth["Study"].astype(str).str.strip() == "")]):
+        raise BadInput(f"{source}: {len(blank):,} images name no study ({summarise(blank)}); fill the column Study, or score by "
+                       "image")
+    keys = [c for c in ("Patient ID", "Study") if c in truth] # Studies may be numbered within each patient
+    study, findings = truth.groupby(keys, sort=False).ngroup().to_numpy(), list(table.columns.drop("Image Index"))
+    first = ~truth.duplicated(keys).to_numpy()
     means = table[findings].groupby(study, sort=False).mean().to_numpy()
     averaged = table.loc[first, ["Image Index"]].reset_index(drop=True).join(pd.DataFrame(means, columns=findings))
     judged = truth.columns.drop([c for c in ("Image Index", "Patient ID", "Study") if c in truth])

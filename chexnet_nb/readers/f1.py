@@ -19,7 +19,8 @@ from scipy import special
 
 from ..core.errors import BadInput, summarise
 from ..data.labels import label_matrix, patients_of
-from ..metrics.bootstrap import Bootstrap, best_threshold, expanded_interval, expanded_p, interval
+from ..metrics.bootstrap import (
+    Bootstrap, best_threshold, expanded_interval, expanded_p, interval, percentile_p)
 from ..metrics.intervals import MIN_PATIENTS, cluster_ids, holm
 from ..metrics.thresholds import fit_threshold
 from .panel import Panel
@@ -37,6 +38,7 @@ def threshold_data(
     labels: pd.DataFrame, # Label table: Image Index and one 0/1 column per finding
     read: Iterable[str], # Names of the images that the readers saw
     findings: Sequence[str], # Findings to fit
+    readers: pd.DataFrame|None=None, # `Image Index` and `Patient ID` of what they saw, where their table names the patients
 ) -> ThresholdData:
     "Labelled images of patients whom no reader saw; raises `BadInput` if there are none or a finding has no labels."
     if missing := [f for f in findings if f not in labels]:
@@ -44,7 +46,8 @@ def threshold_data(
     patients = patients_of(labels)
     known = labels.assign(_patient=patients.ids).set_index("Image Index")
     seen = known.index.isin(set(read))
-    others = known[~known._patient.isin(set(known._patient[seen])) & ~seen]
+    patient, whose = known._patient.astype(str), () if readers is None else readers["Patient ID"].astype(str)
+    others = known[~patient.isin({*patient[seen], *whose}) & ~seen]
     unseen = predictions[predictions["Image Index"].isin(others.index)].reset_index(drop=True)
     if not predictions["Image Index"].isin(known.index).any():
         raise BadInput(f"no image to fit the network's threshold on: none of the {len(predictions):,} images with predictions "
@@ -304,11 +307,17 @@ def _other_readers(value, these, variance, degrees):
     return np.minimum(value-reach, these[0]), np.maximum(value+reach, these[1]), np.maximum(p, these[2])
 
 # %% ../../nbs/04_readers/02_f1.ipynb #94e31b58
+def _these_readers(sample, units, method):
+    "Low, high and p of a difference for the radiologists that were asked."
+    if method == "expanded": return [*expanded_interval(sample[None], units)[0], expanded_p(sample, units)]
+    return [*interval(sample[None])[["low", "high"]].to_numpy()[0], percentile_p(sample)]
+
 def differences_table(
     panel: Panel, # Raters and their judgements
     samples: list[np.ndarray], # As from `rater_samples`
     positives: Positives, # As from `majority_positives`
     *,
+    method: str="expanded", # Of the intervals for these radiologists, one of `F1_METHODS`
     min_patients: int=MIN_PATIENTS, # Majority positives required for an interval
 ) -> pd.DataFrame: # protocol, finding, positives, difference, low, high, p, p_holm, low_readers, high_readers, p_readers
     "Network minus average radiologist: for these radiologists, corrected for all findings, and for radiologists like these."
@@ -317,7 +326,7 @@ def differences_table(
         index, gaps = names.index((protocol, "difference")), slice(len(names)+k*R, len(names)+(k+1)*R)
         for i, (finding, value, sample) in enumerate(zip(panel.findings, point, samples)):
             row, units = [protocol, finding, int(positives.images[i]), value[index]], positives.units[i]
-            these = [*expanded_interval(sample[[index]], units)[0], expanded_p(sample[index], units)]
+            these = _these_readers(sample[index], units, method)
             if positives.images[i] < min_patients or np.isnan([value[index], *these]).any():
                 rows.append(row+[np.nan]*6)
                 continue

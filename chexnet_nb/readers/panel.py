@@ -137,8 +137,11 @@ def _check_readers(table, requested, ignored, path):
     spellings = pd.Series(names).groupby(pd.Series(names).str.lower(), sort=False).agg(list)
     if alike := next((s for s in spellings if len(s) > 1), None):
         raise BadInput(f"{path}: readers {' and '.join(map(repr, alike))} differ by case alone; write each reader in one way")
-    if reserved := {"average", "network", "difference"} & set(names):
+    if reserved := {"average", "network", "difference", "finding", "threshold", "images", "majority"} & set(names):
         raise BadInput(f"{path}: a reader is named {summarise(reserved)}; the result uses that name, so rename the reader")
+    shown = pd.Series(reader_names(names))
+    if (alike := shown[shown.duplicated(keep=False)]).any():
+        raise BadInput(f"{path}: readers {summarise(alike.index)} are all shown as {alike.iloc[0]}; give them other names")
     checked = table[["Image Index", "reader", *findings]]
     checked.attrs = dict(notes=table.attrs.get("notes", []), patients=table.attrs.get("patients"))
     return checked

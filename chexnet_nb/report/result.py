@@ -60,10 +60,12 @@ def _given(**options) -> dict:
 
 @contextmanager
 def _as_files(tables) -> Iterator[dict]:
-    "Role -> file; a DataFrame is written into a temporary folder."
+    "Role -> file; a DataFrame, or a list of images, is written into a temporary folder."
     with TemporaryDirectory() as folder:
         frames = {role: table for role, table in tables.items() if hasattr(table, "to_csv")}
-        files = tables | {role: Path(folder)/f"{role}.csv" for role in frames}
+        lists = {role: [*map(str, given)] for role, given in tables.items() if isinstance(given, (list, tuple))}
+        files = tables | {role: Path(folder)/f"{role}.csv" for role in [*frames, *lists]}
+        for role, names in lists.items(): files[role].write_text("\n".join(names), encoding="utf-8")
         if frames: from chexnet_nb.core.csv import write_table # Else nothing is imported before the kernel starts
         for role, table in frames.items(): write_table(table.reset_index() if table.index.name else table, files[role])
         yield files
@@ -79,7 +81,8 @@ def _folders(name, files) -> Iterator[Path]:
 def _report(name, out, files, **values) -> Result:
     "Run an experiment with a command's options; input that cannot work is refused before anything starts."
     for role, file in files.items():
-        if not Path(file).exists(): raise BadInput(f"no such file: {file}; {role} needs an existing one")
+        if not str(file or "").strip() or not Path(file).exists():
+            raise BadInput(f"no such file: {file or repr(file)}; {role} needs an existing one")
     with started_kernel("chexnet_nb.report.figures") as kernel: return _report_in(kernel, name, out, files, values)
 
 def _report_in(kernel, name, out, files, values):
@@ -121,7 +124,8 @@ def evaluate(
     synthetic:bool=False, # Label the result as synthetic
 ) -> Result:
     "AUROC, F1 at operating points and calibration of any predictions, with intervals."
-    with _as_files(_given(predictions=predictions, labels=labels, images=images, validation=validation)) as files:
+    tables = dict(predictions=predictions) | _given(labels=labels, images=images, validation=validation)
+    with _as_files(tables) as files:
         return _report("evaluate", out, files, **files, uncertain=uncertain, by=by, findings=findings, cluster=cluster,
                        method=method, n_boot=n_boot, seed=seed, synthetic=synthetic)
 
@@ -176,7 +180,8 @@ def radiologists(
         raise BadInput("thresholds are the network's; give its predictions (--predictions), or leave out --thresholds and "
                        "--fixed")
     values = dict(findings=findings, resample=resample, method=method, n_boot=n_boot, seed=seed, synthetic=synthetic)
-    with _as_files(_given(readers=readers, predictions=predictions, labels=labels)) as files:
+    if thresholds is not None: thresholds = str(thresholds)
+    with _as_files(dict(readers=readers) | _given(predictions=predictions, labels=labels)) as files:
         if predictions is None: return _report("panel", out, files, **files, **values, uncertain=uncertain)
         return _report("radiologists", out, files, **files, **values, uncertain=uncertain, thresholds=thresholds, fixed=fixed)
 

@@ -8,7 +8,9 @@ __all__ = ['IDENTITY_KEYS', 'Run', 'open_run', 'unlike_notes']
 # %% ../../nbs/07_runs/01_run.ipynb #95e24543
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from errno import EACCES, EPERM, EROFS
 from math import isnan
 from pathlib import Path
 
@@ -28,7 +30,7 @@ from .graph import open_model
 
 # %% ../../nbs/07_runs/01_run.ipynb #fd462bd7
 IDENTITY_KEYS = dict(recipe="recipe", split="split", shuffled_labels="shuffling", label_fingerprint="labels",
-                     image_fingerprint="pixels") # Keys of run.json that are equal in one and the same run, and their names
+                     image_fingerprint="pixels", start="first weights") # Keys of run.json that are equal in one and the same run
 _TYPES = dict(status=str, recipe=dict, split=dict, source=dict, relative=dict, data=str, cache=str, versions=dict, opened=dict,
               conditions=dict, imported=dict, best_epoch=int, nodes=int) # Of values in run.json
 _ADVICE = "restore it, or name another run folder"
@@ -50,6 +52,13 @@ def _relative(path, folder):
     "A path relative to a folder; None if there is none, as between drives."
     try: return Path(os.path.relpath(path, folder)).as_posix()
     except ValueError: return None
+
+@contextmanager
+def _may_be_read_only():
+    "Do without a file in a folder that cannot be written; a full disk is another matter."
+    try: yield
+    except OSError as error:
+        if error.errno not in (EACCES, EPERM, EROFS): raise
 
 def _complete(key, value):
     "A recipe with the settings that it lacks at their defaults: an earlier version, without them, trained that way."
@@ -200,20 +209,19 @@ class Run:
         scale: dict, # `zero`: finding -> logits; `top`: logits; `images`: number of images it was fitted on
     ) -> None:
         "Keep the colour scale; a read-only folder is left unchanged."
-        try: write_json(self.folder/"cam_scale.json", scale)
-        except OSError: pass
+        with _may_be_read_only(): write_json(self.folder/"cam_scale.json", scale)
 
     def record(self, **values) -> None: # In JSON's types
         "Add to `run.json`; a read-only folder is left unchanged."
         self.about = dict(self.about, **values)
-        try: write_json(self.folder/"run.json", self.about)
-        except OSError: pass
+        with _may_be_read_only(): write_json(self.folder/"run.json", self.about)
 
     def differs(self,
         about: dict, # The content of a run.json
     ) -> list[str]: # Names in `IDENTITY_KEYS`
-        "In what this run differs from another; what an earlier version did not record counts as equal."
-        return [k for k in IDENTITY_KEYS if k in self.about and _complete(k, self.about[k]) != _complete(k, about[k])]
+        "In what this run differs from another; what either does not record, as an earlier version, counts as equal."
+        both = [k for k in IDENTITY_KEYS if k in self.about and k in about]
+        return [k for k in both if _complete(k, self.about[k]) != _complete(k, about[k])]
 
     def refuse_finished(self) -> None:
         "Raise `BadInput` if the folder holds a finished run, or something other than a run."
@@ -242,12 +250,22 @@ class Run:
     ) -> None:
         "Start or continue; raises `BadInput` for a finished run, one of another recipe or split, or another folder."
         self.refuse_finished()
-        if self.about: return self.refuse_other(about)
+        if self.about: return self._resume(about)
         home, paths = self.folder.resolve(), dict(data=Path(data).resolve(), cache=Path(cache).resolve())
         self.about = dict(status="training", **about, synthetic=source.synthetic, source=asdict(source), started=utc_now(),
                           **{k: str(p) for k, p in paths.items()}, relative={k: _relative(p, home) for k, p in paths.items()})
         write_json(self.folder/"run.json", self.about)
         write_split(split, self.folder)
+
+    def _resume(self, about):
+        "Raise `BadInput` for another run, or for devices or a precision with which this one would not be itself any more."
+        self.refuse_other(about)
+        if about["recipe"].get("frozen"): return # Features are the same, whoever computes them
+        for key in ("devices", "precision"):
+            then, now = (record.get("conditions", {}).get(key) for record in (self.about, about))
+            if then and now and then != now:
+                raise BadInput(f"{self.folder} was begun with {key} {then}, and would go on with {now}; go on with {then}, or "
+                               "name another folder")
 
     def write_predictions(self,
         subset: str, # "val" or "test"

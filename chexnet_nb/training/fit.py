@@ -27,7 +27,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, EarlyStopping, LearningRateMonitor
+from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
@@ -47,7 +47,8 @@ from ..models.state_dict import weights_fingerprint
 from ..runs.inference import predict
 from ..runs.run import Run
 from .augment import augment
-from .callbacks import AtomicCheckpointIO, BestAndLast, Curves, Progress, StepCheckpoint, last_checkpoint
+from .callbacks import (
+    AtomicCheckpointIO, BestAndLast, Curves, Patience, Progress, StepCheckpoint, last_checkpoint)
 from .frozen import fit_frozen, load_start
 from .losses import recipe_loss
 from .optimiser import new_optimiser, new_schedule
@@ -167,9 +168,9 @@ class LitCheXNet(pl.LightningModule):
 def best_precision(
     device: torch.device, # Where the training runs
 ) -> str: # Lightning's name for it
-    "Mixed precision on CUDA, else float32."
+    "Mixed precision on CUDA, in bfloat16 where the GPU computes it itself; else float32."
     if device.type != "cuda": return "32-true"
-    return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
 
 def runtime_info(
     recipe: Recipe, # How to train
@@ -180,7 +181,7 @@ def runtime_info(
     precision = best_precision(device) if recipe.precision == "auto" else recipe.precision
     return dict(precision=precision, devices=devices, effective_batch=recipe.batch_size*recipe.accumulate_batches*devices,
                 deterministic=recipe.deterministic or device.type == "cpu",
-                tf32=device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32)
+                tf32=device.type == "cuda" and (torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32))
 
 # %% ../../nbs/08_training/06_fit.ipynb #ce7156f0
 def versions() -> dict[str, str]:
@@ -245,7 +246,7 @@ def _callbacks(recipe, out, options, progress, log_rate) -> list:
     callbacks = [EMAWeightAveraging(decay=recipe.ema_decay)] if recipe.ema_decay else []
     if progress: callbacks.append(Progress())
     callbacks += [Curves(out/"curves.csv"),
-                  EarlyStopping("val_loss", patience=recipe.early_stop_patience, check_on_train_epoch_end=True)]
+                  Patience("val_loss", patience=recipe.early_stop_patience, check_on_train_epoch_end=True)]
     if log_rate: callbacks.append(LearningRateMonitor())
     if options.checkpoint_every: callbacks.append(StepCheckpoint(options.checkpoint_every, out/"checkpoints/last.ckpt"))
     return [*callbacks, BestAndLast(out/"checkpoints")]
@@ -323,6 +324,17 @@ def first_network(
     model.weights_origin = f"the run {Path(start).name}, with weights {weights_fingerprint(model)}"
     return model
 
+def _refuse_seen(study, start) -> None:
+    "Raise `BadInput` if patients of validation or test were trained on by the run that is started from, or by one before it."
+    ours = study.split[study.split["split"] != "train"]
+    while start and Path(start).is_dir():
+        theirs = Run(start).split
+        if study.split["Image Index"].isin(theirs["Image Index"]).any(): # The same data, so that patients are the same
+            seen = set(ours["Patient ID"]) & set(theirs["Patient ID"][theirs["split"] == "train"])
+            if seen: raise BadInput(f"{len(seen):,} patients of validation and test are training patients of {start}; split as "
+                                    "that run did (the same --split and --seed), or start from another")
+        start = Run(start).about.get("start_run")
+
 # %% ../../nbs/08_training/06_fit.ipynb #8462a8fd
 def findings_of(
     study: PreparedData, # Prepared data
@@ -355,15 +367,16 @@ def train(
     if recipe.task == "pneumonia" and not (positives*negatives).all():
         raise BadInput(f"{int(positives.min()):,} of {int((positives+negatives).max()):,} training images show "
                        f"{' or '.join(findings).lower()}; the loss needs both kinds: add images, or choose another split")
-    record = run_record(study, recipe, data, options)
-    if reuse and run.finished:
+    _refuse_seen(study, start)
+    record, done = run_record(study, recipe, data, options), reuse and run.finished
+    if not done and is_main_process(): run.refuse_finished()
+    if not done or model or start:
+        model = model or first_network(findings, recipe, start)
+        record |= _start_record(model, recipe, start)
+    elif run.about.get("start_run"): record["start"] = None # The recipe's own start is another
+    if done:
         run.refuse_other(record)
         return run.folder
-    if is_main_process(): run.refuse_finished()
-    model = model or first_network(findings, recipe, start)
-    record |= dict(start=weights_fingerprint(model), start_weights=model.weights_origin or "as given or random",
-                   start_run=str(Path(start).resolve()) if start else None,
-                   fitted_on=["train", "val"] if recipe.frozen else ["train"])
     training = LitCheXNet(model.to(memory_format=torch.channels_last), recipe, positives, negatives)
     lock = folder_lock(run.folder, "training into") if is_main_process() else nullcontext()
     with lock, wrap_os_errors(run.folder):
@@ -378,6 +391,12 @@ def train(
     return run.folder
 
 # %% ../../nbs/08_training/06_fit.ipynb #2c1c138a
+def _start_record(model, recipe, start) -> dict:
+    "What run.json says of the weights that a run begins with, and of the images that it fits them to."
+    return dict(start=weights_fingerprint(model), start_weights=model.weights_origin or "as given or random",
+                start_run=str(Path(start).resolve()) if start else None,
+                fitted_on=["train", "val"] if recipe.frozen else ["train"])
+
 def _check_options(study, recipe, options) -> None:
     "Raise `BadInput` for another image size, or for devices that are missing or that the recipe or the split do not allow."
     if study.cache.size != recipe.size:

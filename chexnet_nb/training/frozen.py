@@ -32,7 +32,7 @@ from ..metrics.intervals import MIN_PATIENTS, judged_images
 from ..models.base import Network, PooledNetwork, best_device
 from ..models.recipe import Recipe
 from ..models.state_dict import read_weights, weights_fingerprint
-from ..runs.inference import BATCH, BATCH_PER_CORE, fuse, thread_map
+from ..runs.inference import BATCH, BATCH_PER_CORE, fuse, gpu_turn, thread_map
 from .losses import loss_name
 
 # %% ../../nbs/08_training/05_frozen.ipynb #f02e1007
@@ -59,11 +59,11 @@ def _checksum(vectors, crc) -> int: # Above 0, which means that nothing was comp
 def _extract(model, cache, batches, devices) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     "Rows of a cache and their features, float32 (rows, 2, features), batch by batch."
     gpus = [torch.device("cuda", i) for i in range(devices)] if best_device().type == "cuda" else [best_device()]
-    networks = [fuse(model).to(device, memory_format=torch.channels_last) for device in gpus]
+    networks = [(fuse(model).to(device, memory_format=torch.channels_last), gpu_turn(device)) for device in gpus]
     def features(item):
         i, part = item
-        network, images = networks[i % len(networks)], torch.from_numpy(cache.read(part))
-        with torch.inference_mode():
+        (network, turn), images = networks[i % len(networks)], torch.from_numpy(cache.read(part))
+        with turn, torch.inference_mode():
             views = [network.feature_maps(network.to_input(view)).mean((2, 3)) for view in (images, images.flip(-1))]
         return part, torch.stack(views, 1).float().cpu().numpy()
     return thread_map(features, enumerate(batches))
