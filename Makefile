@@ -17,8 +17,8 @@ unexport PYTHONDONTWRITEBYTECODE # Where it is set, every process would compile 
 install: $(READY) hooks
 $(READY): setup.py settings.ini constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --upgrade pip
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[all]'
+	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt --upgrade pip
+	$(BIN)/pip install -qq --disable-pip-version-check --no-compile -c constraints.txt -e '.[all]'
 	$(BIN)/python -c "import chexnet_nb.cam.draw, chexnet_nb.models.chexnet, chexnet_nb.report.experiment, \
 	  chexnet_nb.report.figures, ipykernel.kernelapp, scipy.ndimage"
 	touch $@

@@ -2,7 +2,7 @@
 from configparser import ConfigParser
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import find_namespace_packages, setup
 from setuptools.command.build_py import build_py
 
 here = Path(__file__).parent
@@ -53,7 +53,7 @@ setup(
         "Programming Language :: Python :: 3",
         *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
     ],
-    packages=find_packages(include=["chexnet_nb", "chexnet_nb.*"]),
+    packages=find_namespace_packages(include=["chexnet_nb", "chexnet_nb.*"], exclude=["*.__pycache__*"]), # The assets too
     package_data={"chexnet_nb": ["*.json", "assets/*", "assets/*/*", "assets/voila/templates/*/*"]},
     cmdclass={"build_py": BuildWithParts},
     python_requires=f">={cfg['min_python']}",

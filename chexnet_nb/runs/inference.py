@@ -172,9 +172,12 @@ def predict(
 def list_images(
     images: str|Path|Iterable[str|Path], # Files and folders
 ) -> dict[str, Path]: # Name -> path; the file name, the path below its folder, or below the folder of all, as needed to be unique
-    "The image files that a user names; folders are searched. Raises `BadInput` for a path that does not exist."
+    "The image files that a user names; folders are searched. Raises `BadInput` for a path that does not exist, or for none."
     named = []
-    for given in map(Path, [images] if isinstance(images, (str, Path)) else images):
+    try: paths = [*map(Path, [images] if isinstance(images, (str, Path)) else images)]
+    except TypeError:
+        raise BadInput(f"radiographs given as {type(images).__name__}; name files or folders, one or a list of them") from None
+    for given in paths:
         if not given.exists():
             raise BadInput(f"no such file or folder: {given}; name radiographs ({FORMATS}) or folders of them")
         if given.name.upper() == "DICOMDIR": given = given.parent # The directory of a CD

@@ -17,7 +17,7 @@ import signal
 import subprocess
 import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -379,7 +379,7 @@ def train(
         return run.folder
     training = LitCheXNet(model.to(memory_format=torch.channels_last), recipe, positives, negatives)
     lock = folder_lock(run.folder, "training into") if is_main_process() else nullcontext()
-    with lock, wrap_os_errors(run.folder):
+    with lock, wrap_os_errors(run.folder), _determinism_kept():
         run = Run(out) # Read again: another process may have written to it
         if is_main_process(): run.start(record, study.split, source=study.source, data=study.data, cache=study.cache.path)
         if recipe.frozen: epoch, tables = 1, _fit_frozen(model, study, data, recipe, run.folder, options, progress)
@@ -391,6 +391,13 @@ def train(
     return run.folder
 
 # %% ../../nbs/08_training/06_fit.ipynb #2c1c138a
+@contextmanager
+def _determinism_kept():
+    "Leave PyTorch's choice of deterministic algorithms as it was."
+    before = torch.are_deterministic_algorithms_enabled()
+    try: yield
+    finally: torch.use_deterministic_algorithms(before)
+
 def _start_record(model, recipe, start) -> dict:
     "What run.json says of the weights that a run begins with, and of the images that it fits them to."
     return dict(start=weights_fingerprint(model), start_weights=model.weights_origin or "as given or random",
