@@ -225,9 +225,8 @@ def _comparison(floor, network, both, beside):
         row |= _with_ends(name, np.mean([a.value for a in part]) if part else np.nan, *(() if few else auroc_ci(*part)))
     added, above = (np.mean([a.value-b.value for a, b in zip(*pair)]) if floor else np.nan
                     for pair in ((both, beside), (beside, floor)))
-    if few: return row | _with_ends("above", above) | {"added": added}
-    gap = paired_difference(beside, floor)
-    return row | _with_ends("above", gap.value, gap.low, gap.high) | {"added": added}
+    ends = () if few else paired_difference(beside, floor)[1:3]
+    return row | _with_ends("above", above, *ends) | {"added": added}
 
 # %% ../../nbs/05_audit/02_confounders.ipynb #ad27ae80
 NAMED_FROM = .01 # Smallest drop of AUROC that is named

@@ -184,9 +184,8 @@ class Cache:
     ) -> str: # 16 hexadecimal digits
         "A fingerprint of names and pixels; raises `BadInput` for an image that is not there."
         names = list(names)
-        self.rows(names) # Raises
-        checksums = self.index.set_index("Image Index")["crc32"].loc[names]
-        return fingerprint(f"{name} {crc}" for name, crc in checksums.items())
+        checksums = self.index.set_index("row")["crc32"].loc[self.rows(names)]
+        return fingerprint(f"{name} {crc}" for name, crc in zip(names, checksums))
 
     def verify(self,
         *,

@@ -157,8 +157,7 @@ class ChestData(pl.LightningDataModule):
         data = Radiographs(self.cache, self.names[subset], self.labels[subset])
         sampler = ResumableSampler(len(data), shuffle=shuffle, seed=self.seed)
         size = self.batch_size if shuffle else 4*self.batch_size
-        return DataLoader(data, size, sampler=sampler, collate_fn=as_is,
-                          pin_memory=torch.cuda.is_available())
+        return DataLoader(data, size, sampler=sampler, collate_fn=as_is, pin_memory=torch.cuda.is_available())
 
     def train_dataloader(self) -> DataLoader:
         "The training loader, after the batches that a resumed run has already seen in this epoch."

@@ -288,7 +288,7 @@ def _by_study(table, truth, source):
                        "image")
     keys = [c for c in ("Patient ID", "Study") if c in truth] # Studies may be numbered within each patient
     study, findings = truth.groupby(keys, sort=False).ngroup().to_numpy(), list(table.columns.drop("Image Index"))
-    first = ~truth.duplicated(keys).to_numpy()
+    first = ~pd.Series(study).duplicated().to_numpy()
     means = table[findings].groupby(study, sort=False).mean().to_numpy()
     averaged = table.loc[first, ["Image Index"]].reset_index(drop=True).join(pd.DataFrame(means, columns=findings))
     judged = truth.columns.drop([c for c in ("Image Index", "Patient ID", "Study") if c in truth])

@@ -307,11 +307,6 @@ def _other_readers(value, these, variance, degrees):
     return np.minimum(value-reach, these[0]), np.maximum(value+reach, these[1]), np.maximum(p, these[2])
 
 # %% ../../nbs/04_readers/02_f1.ipynb #94e31b58
-def _these_readers(sample, units, method):
-    "Low, high and p of a difference for the radiologists that were asked."
-    if method == "expanded": return [*expanded_interval(sample[None], units)[0], expanded_p(sample, units)]
-    return [*interval(sample[None])[["low", "high"]].to_numpy()[0], percentile_p(sample)]
-
 def differences_table(
     panel: Panel, # Raters and their judgements
     samples: list[np.ndarray], # As from `rater_samples`
@@ -326,7 +321,8 @@ def differences_table(
         index, gaps = names.index((protocol, "difference")), slice(len(names)+k*R, len(names)+(k+1)*R)
         for i, (finding, value, sample) in enumerate(zip(panel.findings, point, samples)):
             row, units = [protocol, finding, int(positives.images[i]), value[index]], positives.units[i]
-            these = _these_readers(sample[index], units, method)
+            p = expanded_p(sample[index], units) if method == "expanded" else percentile_p(sample[index])
+            these = [*_limits(sample[[index]], units, method)[0], p]
             if positives.images[i] < min_patients or np.isnan([value[index], *these]).any():
                 rows.append(row+[np.nan]*6)
                 continue

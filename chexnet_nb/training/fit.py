@@ -324,16 +324,24 @@ def first_network(
     model.weights_origin = f"the run {Path(start).name}, with weights {weights_fingerprint(model)}"
     return model
 
+# %% ../../nbs/08_training/06_fit.ipynb #6cad9697
 def _refuse_seen(study, start) -> None:
     "Raise `BadInput` if patients of validation or test were trained on by the run that is started from, or by one before it."
     ours = study.split[study.split["split"] != "train"]
     while start and Path(start).is_dir():
-        theirs = Run(start).split
+        before = Run(start)
+        theirs = before.split
         if study.split["Image Index"].isin(theirs["Image Index"]).any(): # The same data, so that patients are the same
             seen = set(ours["Patient ID"]) & set(theirs["Patient ID"][theirs["split"] == "train"])
             if seen: raise BadInput(f"{len(seen):,} patients of validation and test are training patients of {start}; split as "
                                     "that run did (the same --split and --seed), or start from another")
-        start = Run(start).about.get("start_run")
+        start = before.about.get("start_run")
+
+def _start_record(model, recipe, start) -> dict:
+    "What run.json says of the weights that a run begins with, and of the images that it fits them to."
+    return dict(start=weights_fingerprint(model), start_weights=model.weights_origin or "as given or random",
+                start_run=str(Path(start).resolve()) if start else None,
+                fitted_on=["train", "val"] if recipe.frozen else ["train"])
 
 # %% ../../nbs/08_training/06_fit.ipynb #8462a8fd
 def findings_of(
@@ -397,12 +405,6 @@ def _determinism_kept():
     before = torch.are_deterministic_algorithms_enabled()
     try: yield
     finally: torch.use_deterministic_algorithms(before)
-
-def _start_record(model, recipe, start) -> dict:
-    "What run.json says of the weights that a run begins with, and of the images that it fits them to."
-    return dict(start=weights_fingerprint(model), start_weights=model.weights_origin or "as given or random",
-                start_run=str(Path(start).resolve()) if start else None,
-                fitted_on=["train", "val"] if recipe.frozen else ["train"])
 
 def _check_options(study, recipe, options) -> None:
     "Raise `BadInput` for another image size, or for devices that are missing or that the recipe or the split do not allow."
