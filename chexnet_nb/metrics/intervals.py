@@ -204,10 +204,15 @@ def placements(
 # %% ../../nbs/03_metrics/03_intervals.ipynb #7fd4a7d2
 PRIOR_PATIENTS = 2 # Weight of the assumed variance, in patients
 
-def _assumed_variance(value, positives, negatives):
-    "Hanley and McNeil's variance of an AUROC (1982), the larger of their two terms for both classes."
-    term = np.maximum(value/(2-value), 2*value**2/(1+value)) - value**2
-    return (value*(1-value) + (positives+negatives-2)*term)/(positives*negatives)
+def _assumed_variance(areas) -> Callable: # Value -> variance
+    "Hanley and McNeil's variance of a mean of AUROCs (1982), the larger of their two terms for both classes."
+    pairs = [a.positives*a.negatives for a in areas]
+    alone = sum(1/n for n in pairs)/len(areas)**2
+    shared = sum((a.positives+a.negatives-2)/n for a, n in zip(areas, pairs))/len(areas)**2
+    def variance(value):
+        term = max(value/(2-value), 2*value**2/(1+value)) - value**2
+        return value*(1-value)*alone + term*shared
+    return variance
 
 # %% ../../nbs/03_metrics/03_intervals.ipynb #519c4d67
 class PooledVariance(NamedTuple):
@@ -223,22 +228,21 @@ def pooled_variance(
     "Mean of AUROCs on the same patients, with its variance."
     value = float(np.mean([a.value for a in areas]))
     influence = np.mean([a.influence for a in areas], axis=0)
-    if np.isnan([value, *influence]).any(): return PooledVariance(*[np.nan]*4)
+    if np.isnan(value) or np.isnan(influence).any(): return PooledVariance(*[np.nan]*4)
     weights = np.array([1/min(a.patients) for a in areas])
     k = weights.sum()**2/(weights**3).sum()
-    assumed = sum(_assumed_variance(value, a.positives, a.negatives) for a in areas)/len(areas)**2
+    assumed = _assumed_variance(areas)(value)
     ratio = (k*(influence@influence)/assumed + PRIOR_PATIENTS)/(k+PRIOR_PATIENTS) if assumed > 1e-12 else 1.
     return PooledVariance(value, float(ratio*assumed), float(k+PRIOR_PATIENTS), float(ratio))
 
 # %% ../../nbs/03_metrics/03_intervals.ipynb #ebad808b
 def _sign_change(function, low, high):
-    "Where a function of arrays changes its sign, to 1e-14 of the range; SciPy's solvers take longer to import than to solve."
-    for _ in range(8):
-        at = np.linspace(low, high, 65)
-        below = function(at) < 0
-        after = np.argmax(below != below[0])
-        low, high = at[after-1], at[after]
-    return float(low+high)/2
+    "Where a function changes its sign, by halves down to neighbouring numbers; SciPy's solvers take longer to import."
+    below = function(low) < 0
+    while low < (middle := (low+high)/2) < high:
+        if (function(middle) < 0) == below: low = middle
+        else: high = middle
+    return middle
 
 def auroc_ci(
     *areas: AurocEstimate, # One, or several on the same patients whose mean is wanted
@@ -248,10 +252,8 @@ def auroc_ci(
     from scipy import special
     pooled = pooled_variance(*areas)
     if np.isnan(pooled.variance): return np.nan, np.nan
-    scale = special.stdtrit(pooled.degrees, (1-level)/2)**2 * pooled.ratio
-    def outside(auroc):
-        assumed = sum(_assumed_variance(auroc, a.positives, a.negatives) for a in areas)
-        return (pooled.value-auroc)**2 - scale*assumed/len(areas)**2
+    scale, assumed = float(special.stdtrit(pooled.degrees, (1-level)/2)**2 * pooled.ratio), _assumed_variance(areas)
+    def outside(auroc): return (pooled.value-auroc)**2 - scale*assumed(auroc)
     def root(low, high, edge):
         return _sign_change(outside, low, high) if low < high and outside(low)*outside(high) < 0 else edge
     return root(1e-12, pooled.value-1e-9, 0.), root(pooled.value+1e-9, 1-1e-9, 1.)
