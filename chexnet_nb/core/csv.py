@@ -50,9 +50,9 @@ _NOT_A_TABLE = (ValueError, EOFError, OverflowError, ImportError, OSError, zlib.
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff") # How Excel's "Unicode text" begins
 
 def _dialect(path) -> dict: # Arguments of `pandas.read_csv`
-    "The encoding of a table, its separator (comma, semicolon or tab) and its decimal sign, by its first 50 lines."
+    "The encoding of a table, its separator (comma, semicolon or tab) and its decimal sign, by its first thousand lines."
     with open(path, "rb") as file: encoding = "utf-16" if file.read(2) in _UTF_16 else "utf-8-sig"
-    lines = pd.read_csv(path, encoding=encoding, header=None, sep="\x1f", dtype=str, nrows=50, quoting=QUOTE_NONE,
+    lines = pd.read_csv(path, encoding=encoding, header=None, sep="\x1f", dtype=str, nrows=1000, quoting=QUOTE_NONE,
                         keep_default_na=False)[0]
     told = re.fullmatch(r"sep=([,;\t])", lines[0].strip('" ')) # Excel's own first line
     lines = lines[1:] if told else lines
