@@ -27,9 +27,10 @@ import lightning.pytorch as pl
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor
+from lightning.pytorch.callbacks import LearningRateMonitor, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ..core.distributed import all_gather, is_main_process, launcher_size, rank_and_world
 from ..core.errors import BadInput, check_int, summarise
@@ -243,7 +244,8 @@ def run_record(
 # %% ../../nbs/08_training/06_fit.ipynb #690f127d
 def _callbacks(recipe, out, options, progress, log_rate) -> list:
     "Lightning's and our own callbacks. Weight averaging comes first, because the averaged weights are validated."
-    callbacks = [EMAWeightAveraging(decay=recipe.ema_decay)] if recipe.ema_decay else []
+    averaged = get_ema_multi_avg_fn(recipe.ema_decay) if recipe.ema_decay else None # All weights in one call
+    callbacks = [WeightAveraging(multi_avg_fn=averaged)] if averaged else []
     if progress: callbacks.append(Progress())
     callbacks += [Curves(out/"curves.csv"),
                   Patience("val_loss", patience=recipe.early_stop_patience, check_on_train_epoch_end=True)]
