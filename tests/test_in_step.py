@@ -89,6 +89,21 @@ def test_modules_without_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+QUICK = ( # What starts quickly, in this order, and what takes longer to import than one image or its maps take
+    ("chexnet_nb.runs.inference chexnet_nb.models.chexnet",
+     "lightning torchvision torch._dynamo scipy sklearn matplotlib requests chexnet_nb.phantom.release"),
+    ("chexnet_nb.cam.draw scipy.ndimage", "lightning torchvision torch._dynamo scipy.stats sklearn matplotlib requests"),
+    ("chexnet_nb.cam.maps chexnet_nb.cam.gallery chexnet_nb.cam.browser", "lightning requests chexnet_nb.phantom.release"))
+
+
+def test_prediction_and_maps_import_little():
+    code = ("import sys, importlib\n"
+            f"for modules, slow in {QUICK}:\n"
+            "    for m in modules.split(): importlib.import_module(m)\n"
+            "    assert not (found := {*slow.split()} & {*sys.modules}), f'{modules} import {found}'")
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_the_picture_of_the_house_is_in_step():
     sys.path.insert(0, str(ROOT/"docs"))
     import house

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -72,7 +71,7 @@ def try_notebook(notebook):
 @pytest.fixture(scope="session")
 def worker():
     "A process that executes notebooks, one after another: what they import is imported once."
-    with ProcessPoolExecutor(1, get_context("spawn"), warm.fork_kernels) as pool:
+    with ProcessPoolExecutor(1, warm.CONTEXT, warm.fork_kernels) as pool:
         yield pool
         pool.submit(gc.freeze).result() # Every notebook's shell would collect garbage once more as the process ends
 
