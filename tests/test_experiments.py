@@ -11,6 +11,7 @@ from chexnet_nb.cam.localization import RIVALS
 from chexnet_nb.data.labels import read_labels
 from chexnet_nb.data.splits import known_subsets
 from chexnet_nb.models.recipe import RECIPES, new_recipe
+from chexnet_nb.phantom.release import write_phantom
 
 ROOT = Path(__file__).parents[1]
 on_phantom = pytest.mark.xdist_group("phantom") # The same data folder, prepared once
@@ -35,8 +36,7 @@ def run(out, name, *settings, preset="demo"):
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")/"phantom"
-    assert chexnet("phantom", folder, "--patients", 50, "--size", 128)[0] == 0
-    return folder
+    return write_phantom(folder, patients=50, size=128, images_each=3, workers=1, progress=False)
 
 
 @pytest.fixture(scope="session")

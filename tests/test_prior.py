@@ -4,6 +4,8 @@ import json
 import pytest
 import warm
 
+from chexnet_nb.phantom.release import write_phantom
+
 pytestmark = pytest.mark.xdist_group("prior")
 
 
@@ -17,8 +19,7 @@ def chexnet(*arguments):
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory):
     folder = tmp_path_factory.mktemp("prior")/"phantom"
-    chexnet("phantom", folder, "--patients", 40, "--size", 128)
-    return folder
+    return write_phantom(folder, patients=40, size=128, images_each=3, workers=1, progress=False)
 
 
 @pytest.mark.parametrize("architecture", ["wang_demo,pooling=maximum", "yao_demo,width=8,order=Effusion"])
