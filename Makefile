@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 # The experiments of `make reports`, and the seconds that each took on two processors.
 SECONDS := evaluate:11 radiologists:5 panel:10 compare:5 scoreboard:8 chexnet14:304 localization:17 maps:42 \
-           pneumonia:106 audit:22 external:34
+           pneumonia:106 audit:16 external:25
 EXPERIMENTS := $(foreach each,$(SECONDS),$(firstword $(subst :, ,$(each))))
 START := $(shell date +%s)
 unexport PYTHONDONTWRITEBYTECODE # Where it is set, every process would compile anew all that it imports
