@@ -244,8 +244,7 @@ def run_record(
 # %% ../../nbs/08_training/06_fit.ipynb #690f127d
 def _callbacks(recipe, out, options, progress, log_rate) -> list:
     "Lightning's and our own callbacks. Weight averaging comes first, because the averaged weights are validated."
-    averaged = get_ema_multi_avg_fn(recipe.ema_decay) if recipe.ema_decay else None # All weights in one call
-    callbacks = [WeightAveraging(multi_avg_fn=averaged)] if averaged else []
+    callbacks = [WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))] if recipe.ema_decay else []
     if progress: callbacks.append(Progress())
     callbacks += [Curves(out/"curves.csv"),
                   Patience("val_loss", patience=recipe.early_stop_patience, check_on_train_epoch_end=True)]
@@ -404,9 +403,9 @@ def train(
 @contextmanager
 def _determinism_kept():
     "Leave PyTorch's choice of deterministic algorithms as it was."
-    before = torch.are_deterministic_algorithms_enabled()
+    before = torch.get_deterministic_debug_mode()
     try: yield
-    finally: torch.use_deterministic_algorithms(before)
+    finally: torch.set_deterministic_debug_mode(before)
 
 def _check_options(study, recipe, options) -> None:
     "Raise `BadInput` for another image size, or for devices that are missing or that the recipe or the split do not allow."
