@@ -3,6 +3,7 @@
 `make test` runs them in two processes (pytest-xdist). What shares a folder, a server or a browser is one group
 (`xdist_group`): one process runs it, one test after another, and makes once what its tests share.
 """
+import gc
 import time
 
 import pytest
@@ -16,9 +17,15 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.began = time.time()
+    if config.getoption("numprocesses", None) or hasattr(config, "workerinput"): warm.share_server()
     warm.fork_kernels()
     config.addinivalue_line("markers", "slow: takes more than some seconds; `-m 'not slow'` leaves it out")
     config.addinivalue_line("markers", "xdist_group(name): one process runs the tests of a group, one after another")
+
+
+def pytest_unconfigure(config):
+    "What is left is not looked through for garbage, five times over, as pytest would: the process ends."
+    gc.freeze()
 
 
 def pytest_runtest_setup(item):

@@ -977,11 +977,22 @@ def bomb(path, kind, size):
     "A .tar.gz whose first header says a length of `size` and has it, in zeros."
     info = tarfile.TarInfo("a.png" if kind == tarfile.REGTYPE else "././@LongLink")
     info.type, info.size = kind, size
-    with gzip.open(path, "wb", compresslevel=1) as out:
-        out.write(info.tobuf(tarfile.GNU_FORMAT))
-        for _ in range(size >> 20): out.write(bytes(1 << 20))
-        out.write(tarfile.TarInfo("b.png").tobuf() + bytes(1024))
+    head, zeros, tail = info.tobuf(tarfile.GNU_FORMAT), bytes(1 << 20), tarfile.TarInfo("b.png").tobuf() + bytes(1024)
+    check = zlib.crc32(head)
+    for _ in range(size >> 20): check = zlib.crc32(zeros, check)
+    trailer = struct.pack("<II", zlib.crc32(tail, check), len(head)+size+len(tail))
+    packed = deflated(zeros) # Once: after a full flush nothing depends on what came before
+    with open(path, "wb") as out:
+        out.write(b"\x1f\x8b\x08" + bytes(7) + deflated(head))
+        for _ in range(size >> 20): out.write(packed)
+        out.write(deflated(tail, zlib.Z_FINISH) + trailer)
     return path
+
+
+def deflated(data, flush=zlib.Z_FULL_FLUSH):
+    "A piece of a deflated stream."
+    packer = zlib.compressobj(1, wbits=-15)
+    return packer.compress(data) + packer.flush(flush)
 
 
 BOMBS = {"pax header": tarfile.XHDTYPE, "global pax header": tarfile.XGLTYPE, "long name": tarfile.GNUTYPE_LONGNAME,

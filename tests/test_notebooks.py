@@ -1,11 +1,13 @@
 "The notebooks are the tests: each is executed as nbdev_test does it, the cells marked `notest`, `slow` or `gpu` left out."
 import gc
 import io
+import os
 import re
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -71,7 +73,7 @@ def try_notebook(notebook):
 @pytest.fixture(scope="session")
 def worker():
     "A process that executes notebooks, one after another: what they import is imported once."
-    with ProcessPoolExecutor(1, warm.CONTEXT, warm.fork_kernels) as pool:
+    with ProcessPoolExecutor(1, warm.CONTEXT, partial(warm.fork_kernels, server=os.environ.get("WARM_SERVER"))) as pool:
         yield pool
         pool.submit(gc.freeze).result() # Every notebook's shell would collect garbage once more as the process ends
 

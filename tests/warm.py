@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from functools import partial
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1") # These networks are too small for more
@@ -20,6 +21,21 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([
     "warm", "chexnet_nb.report.experiment", "chexnet_nb.report.figures", "chexnet_nb.training.ensemble", "chexnet_nb.cam.draw",
     "ipykernel.kernelapp", "ipykernel.ipkernel", "seaborn", "sklearn.linear_model", "tqdm.notebook", "nbconvert"])
+
+
+def share_server():
+    "One fork server, with all that it imports, for this process and those that it starts; where it is, they read in a variable."
+    if "WARM_SERVER" in os.environ: return join_server(os.environ["WARM_SERVER"])
+    forkserver.ensure_running()
+    os.environ["WARM_SERVER"] = forkserver._forkserver._forkserver_address
+
+
+def join_server(address):
+    "Fork from another process's server instead of importing all once more."
+    server = forkserver.ForkServer()
+    server.ensure_running = resource_tracker.ensure_running
+    server._forkserver_address, server._forkserver_alive_fd = address, os.open(os.devnull, os.O_WRONLY)
+    forkserver.connect_to_new_process = server.connect_to_new_process
 
 
 class Forked:
@@ -66,8 +82,9 @@ def be_kernel(argv, env, cwd):
     app.start()
 
 
-def fork_kernels(context=CONTEXT):
-    "From now on this process starts kernels that are forked from one with everything imported."
+def fork_kernels(context=CONTEXT, server=None):
+    "From now on this process starts kernels that are forked from one with everything imported, or from the server at an address."
+    if server: join_server(server)
     from jupyter_client.provisioning import local_provisioner
     local_provisioner.launch_kernel = partial(Kernel, context)
 

@@ -150,9 +150,9 @@ def _plain_text(value) -> str:
 
 def _as_numbers(text, column, source):
     "Patients as numbers where all are whole numbers, else as text, each in one spelling."
-    whole = text.str.replace(r"\.0$", "", regex=True)
-    if not whole.str.fullmatch("[0-9]+").all(): return _distinct(text, column, source)
-    whole = whole.str.replace(r"^0+(?=[0-9])", "", regex=True)
+    whole = [v.removesuffix(".0") for v in text]
+    if not all(v.isascii() and v.isdigit() for v in whole): return _distinct(text, column, source)
+    whole = pd.Series([v.lstrip("0") or "0" for v in whole])
     return whole.astype(np.int64) if whole.str.len().max() <= 18 else whole
 
 def _distinct(patients, column, source):
@@ -255,10 +255,15 @@ def read_labels(
     "Read a label table of any form; raises `BadInput` on a missing column, a duplicate image or an unknown finding."
     is_file = data is not None and Path(data).is_file()
     path, version = (Path(data), label_version(data)) if is_file else label_file(data)
+    if not is_file and (data is None or path.parent != Path(data)): return _bundled_labels(path).copy()
     if version == "own":
         _, name, form = table_form(path)
         if form is None: return _simple_labels(path, uncertain)
         if name != "NIH": return _hospital_labels(path, uncertain)
+    return _release_labels(path, version)
+
+def _release_labels(path, version):
+    "A table in the release's layout."
     table = _read_csv(path)
     if missing := [c for c in REQUIRED_COLUMNS if c not in table]:
         similar = f"; rename {summarise(table.attrs['like_patients'])} if it names the patient" if table.attrs else ""
@@ -269,6 +274,11 @@ def read_labels(
     table[list(FINDINGS)] = parse_labels(table["Finding Labels"], path)
     table.attrs.update(version=version, source=path.name)
     return table
+
+@cache
+def _bundled_labels(path):
+    "The bundled table, which does not change while a process runs."
+    return _release_labels(path, label_version(path))
 
 # %% ../../nbs/01_data/01_labels.ipynb #c4dee5b3
 def _simple_labels(path, uncertain):

@@ -25,7 +25,7 @@ from ..data.splits import read_split, write_split
 from ..metrics.predictions import SYNTHETIC_IMAGES, read_predictions, write_predictions
 from ..models.base import Network
 from ..models.chexnet import read_config, save_model
-from ..models.recipe import recipe_settings, rename_settings
+from ..models.recipe import Recipe, rename_settings
 from .graph import open_model
 
 # %% ../../nbs/07_runs/01_run.ipynb #fd462bd7
@@ -62,7 +62,7 @@ def _may_be_read_only():
 
 def _complete(key, value):
     "A recipe with the settings that it lacks at their defaults: an earlier version, without them, trained that way."
-    return {name: default for name, (default, _) in recipe_settings().items()} | value if key == "recipe" else value
+    return asdict(Recipe()) | value if key == "recipe" else value
 
 # %% ../../nbs/07_runs/01_run.ipynb #9bbf8959
 class Run:
