@@ -73,6 +73,7 @@ def be_kernel(argv, env, cwd):
     "Be the kernel, in a group of its own."
     os.setpgid(0, 0)
     os.environ.update(env, JPY_PARENT_PID=str(os.getppid()))
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1) # Its banner is not the tests'
     os.chdir(cwd or ".")
     gc.freeze() # What the process held that this one is forked from is not this one's to close
     asyncio.set_event_loop(asyncio.new_event_loop())

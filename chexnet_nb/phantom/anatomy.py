@@ -250,8 +250,10 @@ def body(
     return out - max(a.gas, 0)*soft_edge(bubble, .15)
 
 # %% ../../nbs/02_phantom/01_anatomy.ipynb #3bb9b359
-def _tree(rng):
-    "Vessel segments of both lungs around their hila: arrays x0, y0, x1, y1, width in image widths."
+@lru_cache(4)
+def _tree(seed, patient):
+    "A patient's vessel segments in both lungs, around the hila: columns x0, y0, x1, y1, width in image widths."
+    rng = rng_for(seed, "vessels", patient)
     side = np.repeat([-1, 1], 8)
     angle = np.tile(np.linspace(-1.35, 1.5, 8), 2) + rng.normal(0, .14, 16)
     at, width, rows = np.stack([side*.07, np.tile(np.linspace(.42, .52, 8), 2)], 1), np.full(16, .0095), []
@@ -275,9 +277,7 @@ def vessels(
 @lru_cache(4)
 def _vessels(seed, patient, x, y, shift_x, shift_y, zoom, size):
     "A patient's tree in a pose, drawn once for films that differ in a sign alone."
-    t, scale = _tree(rng_for(seed, "vessels", patient)), min(4, 2048//size)
-    t[:, 1:4:2] += y
-    t[:, 0:3:2] += x
+    t, scale = _tree(seed, patient) + [x, y, x, y, 0], min(4, 2048//size)
     lines = ((t[:, :4] + np.tile([shift_x, shift_y], 2) - .5)*zoom + .5)*size*scale
     canvas = Image.new("L", (size*scale,)*2)
     draw = ImageDraw.Draw(canvas)
