@@ -38,7 +38,7 @@ class PreparedData:
     labels: str="" # Which labels these are, as text
     findings: tuple[str, ...]=() # Findings of the labels; none for NIH's 14
     shuffled: bool=False # Whether the labels were shuffled, as a control
-    opened: dict=field(default_factory=dict) # Arguments of `prepare_data`, in JSON types, to prepare the same data again
+    opened: dict=field(default_factory=dict) # What makes the same data again, as JSON: arguments of `prepare_data`; `shuffle`
 
     @property
     def synthetic(self) -> bool: # Whether the images are drawn
@@ -185,7 +185,7 @@ def shuffle_labels(
     partner[circle] = np.roll(circle, 1) # No patient is their own partner
     findings = list(data.findings or FINDINGS)
     table[findings] = label_matrix(table, findings)[row[partner[patient]]]
-    return replace(data, table=table, shuffled=True)
+    return replace(data, table=table, shuffled=True, opened=data.opened | dict(shuffle=int(seed)))
 
 # %% ../../nbs/01_data/09_dataset.ipynb #caa7ea83
 def subset_counts(

@@ -116,8 +116,8 @@ def pair_notes(
                      "others are weighted by the number of shared images.")
     among = [count_pairs(panel.calls[:-1, :, i]) for i in range(len(panel.findings))]
     if any(p.all == p.unshared for p in among):
-        notes.append("No two radiologists share an image, so that each is scored against the network alone: the paper's difference "
-                     "is then 0, whatever their skill. It takes images that several radiologists have read.")
+        notes.append("No two radiologists share an image, so that each is scored against the network alone: the paper's "
+                     "difference is then 0, whatever their skill. It takes images that several radiologists have read.")
     if silent := {f: p.silent for f, p in pairs.items() if p.silent}:
         counts = ", ".join(f"{f} {n}" for f, n in silent.items())
         notes.append(f"Pairs of raters who both call no shared image positive have no F1 and are left out of the mean: {counts}.")

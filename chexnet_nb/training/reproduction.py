@@ -45,7 +45,11 @@ def restore_data(
     present = table[table["Image Index"].isin(cache.names)].reset_index(drop=True)
     labels = labels_used(table, NIH if opened.get("labels") else source)
     study = PreparedData(folder, cache, present, earlier.split, source, labels, table.attrs.get("findings", ()), opened=opened)
-    return shuffle_labels(study, record["recipe"]["seed"]) if record.get("shuffled_labels") else study
+    if not record.get("shuffled_labels"): return study
+    seed = opened.get("shuffle", record["recipe"]["seed"]) # Earlier versions recorded none of its own
+    if type(seed) is not int or seed < 0:
+        raise BadInput(f"{earlier.folder/'run.json'}: shuffle is {seed!r}; it must be a whole number from 0; restore it")
+    return shuffle_labels(study, seed)
 
 # %% ../../nbs/08_training/08_reproduction.ipynb #1a355efb
 def reproduce(
