@@ -25,6 +25,7 @@ CONTEXT.set_forkserver_preload([
 
 def share_server():
     "One fork server, with all that it imports, for this process and those that it starts; where it is, they read in a variable."
+    if sys.version_info >= (3, 14): return # There a server asks for a key: each process has its own
     if "WARM_SERVER" in os.environ: return join_server(os.environ["WARM_SERVER"])
     forkserver.ensure_running()
     os.environ["WARM_SERVER"] = forkserver._forkserver._forkserver_address
