@@ -255,7 +255,7 @@ def read_labels(
     "Read a label table of any form; raises `BadInput` on a missing column, a duplicate image or an unknown finding."
     is_file = data is not None and Path(data).is_file()
     path, version = (Path(data), label_version(data)) if is_file else label_file(data)
-    if not is_file and (data is None or path.parent != Path(data)): return _bundled_labels(path).copy()
+    if not is_file and (data is None or path.parent != Path(data)): return _bundled_labels(path, version).copy()
     if version == "own":
         _, name, form = table_form(path)
         if form is None: return _simple_labels(path, uncertain)
@@ -275,10 +275,7 @@ def _release_labels(path, version):
     table.attrs.update(version=version, source=path.name)
     return table
 
-@cache
-def _bundled_labels(path):
-    "The bundled table, which does not change while a process runs."
-    return _release_labels(path, label_version(path))
+_bundled_labels = cache(_release_labels) # It does not change while a process runs
 
 # %% ../../nbs/01_data/01_labels.ipynb #c4dee5b3
 def _simple_labels(path, uncertain):

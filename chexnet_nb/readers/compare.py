@@ -114,10 +114,11 @@ def pair_notes(
         number = str(max(unshared)) if len(set(unshared)) == 1 else f"{min(unshared)} to {max(unshared)}"
         notes.append(f"Of {pairs[panel.findings[0]].all} pairs of raters, {number} share no image and have no F1. The F1s of the "
                      "others are weighted by the number of shared images.")
-    among = [count_pairs(panel.calls[:-1, :, i]) for i in range(len(panel.findings))]
-    if any(p.all == p.unshared for p in among):
-        notes.append("No two radiologists share an image, so that each is scored against the network alone: the paper's "
-                     "difference is then 0, whatever their skill. It takes images that several radiologists have read.")
+        among = {f: count_pairs(panel.calls[:-1, :, i]) for i, f in enumerate(panel.findings)}
+        if alone := [f for f, p in among.items() if p.unshared == p.all]:
+            of = "" if len(alone) == len(among) else f" for {', '.join(alone)}"
+            notes.append(f"No two radiologists share an image{of}, so that each is scored against the network alone: the paper's "
+                         "difference is then 0, whatever their skill. It takes images that several radiologists have read.")
     if silent := {f: p.silent for f, p in pairs.items() if p.silent}:
         counts = ", ".join(f"{f} {n}" for f, n in silent.items())
         notes.append(f"Pairs of raters who both call no shared image positive have no F1 and are left out of the mean: {counts}.")
